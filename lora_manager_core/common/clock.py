@@ -1,0 +1,31 @@
+"""Time as the API writes it: RFC 3339, UTC, microseconds, `Z`; such texts sort as the times do."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+def utc_now() -> str:
+    """This moment, 27 characters, for example `2026-07-23T11:48:34.000000Z`."""
+    return datetime.now(timezone.utc).strftime(_FORMAT)
+
+
+def utc_after(seconds: float) -> str:
+    """The moment `seconds` from now (before now when negative)."""
+    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime(_FORMAT)
+
+
+def utc_from_timestamp(timestamp_s: float) -> str:
+    """A POSIX time stamp in seconds as text."""
+    return datetime.fromtimestamp(timestamp_s, timezone.utc).strftime(_FORMAT)
+
+
+def seconds_between(start: str, end: str) -> float:
+    """Seconds from one such text to another."""
+    return (_parse(end) - _parse(start)).total_seconds()
+
+
+def _parse(text: str) -> datetime:
+    return datetime.strptime(text, _FORMAT).replace(tzinfo=timezone.utc)

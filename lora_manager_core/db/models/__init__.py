@@ -1,0 +1,17 @@
+"""Every table of the project; importing this fills `Base.metadata`."""
+
+from lora_manager_core.db.models.adapter import Adapter, AdapterTag, Counter, ExcludedFile
+from lora_manager_core.db.models.base import Base
+from lora_manager_core.db.models.job import ApiKey, Choice, Job, ResultImage
+
+__all__ = [
+    "Adapter",
+    "AdapterTag",
+    "ApiKey",
+    "Base",
+    "Choice",
+    "Counter",
+    "ExcludedFile",
+    "Job",
+    "ResultImage",
+]

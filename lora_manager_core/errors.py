@@ -1,0 +1,164 @@
+"""Every failure a caller can be told of, with its HTTP status and its stable `code`.
+
+    LoraManagerError                      500 internal_error
+    ├── InvalidRequest                    400 invalid_request
+    │   └── UnsafePath                    400 path_outside_roots
+    ├── NotAuthenticated                  401 not_authenticated
+    ├── NotAllowed                        403 not_allowed
+    ├── NotFound                          404 not_found
+    │   ├── AdapterNotFound               404 adapter_not_found
+    │   └── JobNotFound                   404 job_not_found
+    ├── Conflict                          409 conflict
+    │   ├── AdapterExists                 409 adapter_exists
+    │   └── JobAlreadyFinished            409 job_already_finished
+    ├── Unprocessable                     422 unprocessable
+    ├── BackendUnavailable                424 backend_unavailable
+    │   ├── BackendLoginRefused           424 backend_login_refused
+    │   └── ExtraNotInstalled             424 extra_not_installed
+    ├── GenerationFailed                  500 generation_failed
+    ├── OutOfMemory                       503 out_of_memory
+    └── Busy                              503 busy
+
+A message is written for the person who reads it: what is wrong, then what to do. It never holds SQL
+or a trace. What a job raises beyond this tree is a defect and is logged as one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class LoraManagerError(Exception):
+    """The root: `detail` is for people, `extra` becomes further members of the problem document."""
+
+    status = 500
+    code = "internal_error"
+    title = "Internal error"
+
+    def __init__(self, detail: str, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra = extra
+
+
+class InvalidRequest(LoraManagerError):
+    """Understood, but meaningless as it stands."""
+
+    status = 400
+    code = "invalid_request"
+    title = "Invalid request"
+
+
+class UnsafePath(InvalidRequest):
+    """A path from outside that does not lie inside an allowed root."""
+
+    code = "path_outside_roots"
+    title = "Path not allowed"
+
+
+class NotAuthenticated(LoraManagerError):
+    """No valid credentials came with the request."""
+
+    status = 401
+    code = "not_authenticated"
+    title = "Not authenticated"
+
+
+class NotAllowed(LoraManagerError):
+    """The caller is known or local, but this request may not come from where it comes."""
+
+    status = 403
+    code = "not_allowed"
+    title = "Not allowed"
+
+
+class NotFound(LoraManagerError):
+    """There is nothing under that id."""
+
+    status = 404
+    code = "not_found"
+    title = "Not found"
+
+
+class AdapterNotFound(NotFound):
+    """No adapter has that id."""
+
+    code = "adapter_not_found"
+
+
+class JobNotFound(NotFound):
+    """No job has that id."""
+
+    code = "job_not_found"
+
+
+class Conflict(LoraManagerError):
+    """The request contradicts what is stored."""
+
+    status = 409
+    code = "conflict"
+    title = "Conflict"
+
+
+class AdapterExists(Conflict):
+    """Name and version, or the file, already belong to a record."""
+
+    code = "adapter_exists"
+
+
+class JobAlreadyFinished(Conflict):
+    """The job has ended; it can no longer be cancelled."""
+
+    code = "job_already_finished"
+
+
+class Unprocessable(LoraManagerError):
+    """A value that the schema lets through and the domain does not."""
+
+    status = 422
+    code = "unprocessable"
+    title = "Unprocessable request"
+
+
+class BackendUnavailable(LoraManagerError):
+    """A part this request needs cannot be reached or is not ready."""
+
+    status = 424
+    code = "backend_unavailable"
+    title = "Backend not available"
+
+
+class BackendLoginRefused(BackendUnavailable):
+    """The backend answered, and refused our credentials."""
+
+    code = "backend_login_refused"
+
+
+class ExtraNotInstalled(BackendUnavailable):
+    """An optional library is missing; the message names the extra to install."""
+
+    code = "extra_not_installed"
+
+
+class GenerationFailed(LoraManagerError):
+    """The backend took the job and could not finish it."""
+
+    status = 500
+    code = "generation_failed"
+    title = "Generation failed"
+
+
+class OutOfMemory(LoraManagerError):
+    """The device has too little memory for this picture."""
+
+    status = 503
+    code = "out_of_memory"
+    title = "Out of memory"
+
+
+class Busy(LoraManagerError):
+    """Too much at once, or still starting; the same request may pass later."""
+
+    status = 503
+    code = "busy"
+    title = "Busy"

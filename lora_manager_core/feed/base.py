@@ -1,0 +1,52 @@
+"""The progress feed as a port: jobs publish events, sockets and waiters subscribe to them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lora_manager_core.common.clock import utc_now
+
+STARTED = "generation_started"
+PROGRESS = "progress_update"
+COMPLETE = "generation_complete"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEvent:
+    """One event of one job, in the envelope of the contract: `type`, `timestamp`, `data`."""
+
+    type: str
+    job_id: str
+    data: Mapping[str, Any]
+    timestamp: str = field(default_factory=utc_now)
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the job has ended with this event."""
+        return self.type == COMPLETE
+
+    def envelope(self) -> dict[str, Any]:
+        """The event as it goes over the socket."""
+        return {"type": self.type, "timestamp": self.timestamp, "data": dict(self.data)}
+
+
+Listener = Callable[[FeedEvent], None]
+
+
+class Feed(ABC):
+    """Publish and subscribe. Listeners run on the publishing thread and must return at once."""
+
+    @abstractmethod
+    def publish(self, event: FeedEvent) -> None:
+        """Send an event to every listener and remember it as the job's last state."""
+
+    @abstractmethod
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Add a listener; the function given back removes it."""
+
+    @abstractmethod
+    def last_events(self) -> list[FeedEvent]:
+        """The last event of each job still remembered, oldest first."""

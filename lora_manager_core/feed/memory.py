@@ -1,0 +1,72 @@
+"""The feed within one process."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+from lora_manager_core.feed.base import Feed, FeedEvent, Listener
+
+#: Ended jobs whose last event is still told to a late subscriber.
+_REMEMBERED = 200
+
+
+class MemoryFeed(Feed):
+    """Keeps listeners and the last event per job in memory.
+
+    Per job the events are put in order here: progress never falls, nothing follows the end, and a
+    second start or end is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: list[Listener] = []
+        self._last: OrderedDict[str, FeedEvent] = OrderedDict()
+
+    def publish(self, event: FeedEvent) -> None:
+        """Send the event on unless it would break the order of its job."""
+        with self._lock:
+            if not self._follows(event):
+                return
+            self._last[event.job_id] = event
+            self._last.move_to_end(event.job_id)
+            self._forget()
+            # Under the lock, so that two threads cannot deliver one job's events out of order.
+            for listener in self._listeners:
+                listener(event)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Add a listener; call what comes back to remove it."""
+        with self._lock:
+            self._listeners.append(listener)
+
+        def _unsubscribe() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return _unsubscribe
+
+    def last_events(self) -> list[FeedEvent]:
+        """The last event of each job, oldest first."""
+        with self._lock:
+            return list(self._last.values())
+
+    def _follows(self, event: FeedEvent) -> bool:
+        last = self._last.get(event.job_id)
+        if last is None:
+            return True
+        if last.is_end:
+            return False
+        before, now = last.data.get("progress"), event.data.get("progress")
+        if before is not None and now is not None and not event.is_end:
+            return bool(now >= before)
+        return True
+
+    def _forget(self) -> None:
+        excess = len(self._last) - _REMEMBERED
+        if excess <= 0:
+            return
+        for job_id in [job_id for job_id, event in self._last.items() if event.is_end][:excess]:
+            del self._last[job_id]

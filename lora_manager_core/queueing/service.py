@@ -1,0 +1,115 @@
+"""What others do with jobs: submit, look, wait, cancel, and take up what a dead process left."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from lora_manager_core.db.models import Job
+from lora_manager_core.db.unit_of_work import Database, WriteSession
+from lora_manager_core.errors import JobAlreadyFinished, JobNotFound
+from lora_manager_core.feed.base import Feed, FeedEvent
+from lora_manager_core.queueing.base import CANCELLED, ENDED, PENDING, RETRYING, JobQueue
+from lora_manager_core.queueing.runner import publish_end
+from lora_manager_core.queueing.store import LEASE_S, JobStore, JobWriter
+
+
+class Jobs:
+    """The jobs of this installation, whichever queue carries them."""
+
+    def __init__(self, database: Database, job_queue: JobQueue, feed: Feed) -> None:
+        self._database = database
+        self._queue = job_queue
+        self._feed = feed
+        self._stopped = threading.Event()
+        self._keeper: threading.Thread | None = None
+
+    def submit(
+        self, session: WriteSession, kind: str, lane: str, payload: Mapping[str, Any]
+    ) -> Job:
+        """Add a job within the caller's unit of work; it is queued once that is committed."""
+        job = JobWriter(session).create(kind, lane, payload)
+        session.after_commit(lambda: self._queue.submit(lane, job.id))
+        return job
+
+    def get(self, job_id: str) -> Job:
+        """The job; raises `JobNotFound`."""
+        with self._database.read() as session:
+            job = JobStore(session).get(job_id)
+        if job is None:
+            raise JobNotFound(f"There is no job {job_id}.")
+        return job
+
+    def cancel(self, job_id: str) -> Job:
+        """Stop a job: a waiting one never starts, a running one stops at its next step.
+
+        Raises:
+            JobNotFound: no such job.
+            JobAlreadyFinished: it has ended.
+        """
+        self.get(job_id)
+        with self._database.write() as session:
+            store = JobWriter(session)
+            ended = store.cancel_pending(job_id)
+            if not ended and not store.request_cancel(job_id):
+                raise JobAlreadyFinished("This job has ended already; nothing is left to cancel.")
+        job = self.get(job_id)
+        if ended:
+            publish_end(self._feed, job, CANCELLED, None, None, None)
+        else:
+            self._queue.cancel(job_id)
+        return job
+
+    def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
+        """Block until the job has ended (or the time is over); gives it as it is then."""
+        ended = threading.Event()
+
+        def _listen(event: FeedEvent) -> None:
+            if event.job_id == job_id and event.is_end:
+                ended.set()
+
+        unsubscribe = self._feed.subscribe(_listen)
+        try:
+            job = self.get(job_id)
+            waited = 0.0
+            while job.status not in ENDED and (timeout_s is None or waited < timeout_s):
+                # The feed wakes us; the row is looked at too, for jobs that end elsewhere.
+                ended.wait(1.0)
+                waited += 1.0
+                job = self.get(job_id)
+            return job
+        finally:
+            unsubscribe()
+
+    def start(self) -> None:
+        """Start the queue with what is left from before, and keep looking for abandoned jobs."""
+        with self._database.read() as session:
+            left = JobStore(session).list_by_status((PENDING, RETRYING))
+        for job in left:
+            self._queue.submit(job.lane, job.id)
+        self._recover()
+        self._queue.start()
+        if self._keeper is None:
+            self._stopped.clear()
+            self._keeper = threading.Thread(target=self._keep, name="job-keeper", daemon=True)
+            self._keeper.start()
+
+    def stop(self) -> None:
+        """Stop the queue; running jobs are put back for the next start."""
+        self._stopped.set()
+        self._queue.stop()
+        self._keeper = None
+
+    def _keep(self) -> None:
+        while not self._stopped.wait(LEASE_S / 2):
+            self._recover()
+
+    def _recover(self) -> None:
+        with self._database.write() as session:
+            released = JobWriter(session).release_abandoned()
+        for job in released:
+            if job.status == CANCELLED:
+                publish_end(self._feed, job, CANCELLED, None, None, None)
+            else:
+                self._queue.submit(job.lane, job.id)

@@ -1,0 +1,170 @@
+"""All queries on the `jobs` table. States move by compare-and-set: a second mover has no effect."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.engine import CursorResult
+
+from lora_manager_core.common.clock import utc_after, utc_now
+from lora_manager_core.db.models import Job
+from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
+from lora_manager_core.queueing.base import CANCELLED, PENDING, RETRYING, RUNNING
+
+#: How long a worker may be silent before its job counts as abandoned.
+LEASE_S = 60.0
+
+
+class JobStore:
+    """Jobs of one session."""
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = session
+
+    def get(self, job_id: str) -> Job | None:
+        """The job, fresh from the database."""
+        return self._session.get(Job, job_id, populate_existing=True)
+
+    def list_by_status(self, statuses: Sequence[str], limit: int = 1000) -> list[Job]:
+        """Jobs in one of these states, oldest first."""
+        query = (
+            select(Job)
+            .where(Job.status.in_(statuses))
+            .order_by(Job.created_at, Job.id)
+            .limit(limit)
+        )
+        return list(self._session.scalars(query))
+
+    def find_unfinished(self, kind: str) -> Job | None:
+        """The oldest job of that kind that has not ended."""
+        query = (
+            select(Job)
+            .where(Job.kind == kind, Job.status.in_((PENDING, RUNNING, RETRYING)))
+            .order_by(Job.created_at)
+            .limit(1)
+        )
+        return self._session.scalars(query).first()
+
+    def newest(self, kind: str, status: str) -> Job | None:
+        """The last job of that kind that ended so."""
+        query = (
+            select(Job)
+            .where(Job.kind == kind, Job.status == status)
+            .order_by(Job.finished_at.desc())
+            .limit(1)
+        )
+        return self._session.scalars(query).first()
+
+    def count_waiting(self, lane: str) -> int:
+        """Jobs of a lane that wait or run."""
+        query = select(func.count()).where(
+            Job.lane == lane, Job.status.in_((PENDING, RUNNING, RETRYING))
+        )
+        return int(self._session.scalar(query) or 0)
+
+
+class JobWriter(JobStore):
+    """Changes jobs; every change of state says from which state it may go."""
+
+    def __init__(self, session: WriteSession) -> None:
+        super().__init__(session)
+        self._session: WriteSession = session
+
+    def create(self, kind: str, lane: str, payload: Mapping[str, Any]) -> Job:
+        """Add a pending job; it is queued by its service after the commit."""
+        job = Job(
+            id=str(uuid.uuid4()),
+            kind=kind,
+            lane=lane,
+            status=PENDING,
+            payload=dict(payload),
+            created_at=utc_now(),
+        )
+        self._session.add(job)
+        self._session.flush()
+        return job
+
+    def claim(self, job_id: str, owner: str) -> bool:
+        """Take a pending job; False if it is not pending (any more)."""
+        return self._set(
+            (Job.id == job_id) & Job.status.in_((PENDING, RETRYING)) & ~Job.cancel_requested,
+            status=RUNNING,
+            started_at=utc_now(),
+            attempts=Job.attempts + 1,
+            lease_owner=owner,
+            lease_until=utc_after(LEASE_S),
+        )
+
+    def keep(self, job_id: str, owner: str, **progress: Any) -> bool:
+        """Renew the lease and store progress; False if the job is no longer this owner's."""
+        return self._set(_held_by(job_id, owner), lease_until=utc_after(LEASE_S), **progress)
+
+    def finish(
+        self,
+        job_id: str,
+        owner: str,
+        status: str,
+        result: Mapping[str, Any] | None,
+        error: Mapping[str, Any] | None,
+    ) -> bool:
+        """End a job that this owner runs; False if it has ended already."""
+        return self._set(
+            _held_by(job_id, owner),
+            status=status,
+            result=result,
+            error=error,
+            finished_at=utc_now(),
+            lease_owner=None,
+            lease_until=None,
+            **({"progress": 1.0} if result is not None else {}),
+        )
+
+    def cancel_pending(self, job_id: str) -> bool:
+        """End a job that never started; False if it runs or has ended."""
+        return self._set(
+            (Job.id == job_id) & Job.status.in_((PENDING, RETRYING)),
+            status=CANCELLED,
+            cancel_requested=True,
+            finished_at=utc_now(),
+        )
+
+    def request_cancel(self, job_id: str) -> bool:
+        """Mark a running job as to be stopped; False if it does not run."""
+        return self._set((Job.id == job_id) & (Job.status == RUNNING), cancel_requested=True)
+
+    def release(self, job_id: str, owner: str) -> bool:
+        """Put a job nobody cancelled back into the queue; False if it is to end."""
+        return self._set(
+            _held_by(job_id, owner) & ~Job.cancel_requested,
+            status=RETRYING,
+            lease_owner=None,
+            lease_until=None,
+        )
+
+    def release_abandoned(self) -> list[Job]:
+        """Give jobs whose lease has run out back to the queue; cancelled ones end."""
+        abandoned = select(Job).where(Job.status == RUNNING, Job.lease_until < utc_now())
+        released = []
+        for job in self._session.scalars(abandoned):
+            job.lease_owner = job.lease_until = None
+            if job.cancel_requested:
+                job.status, job.finished_at = CANCELLED, utc_now()
+            else:
+                job.status = RETRYING
+            released.append(job)
+        self._session.flush()
+        return released
+
+    def _set(self, where: ColumnElement[bool], **values: Any) -> bool:
+        result = self._session.execute(
+            update(Job).where(where).values(**values).execution_options(synchronize_session=False)
+        )
+        assert isinstance(result, CursorResult)
+        return bool(result.rowcount == 1)
+
+
+def _held_by(job_id: str, owner: str) -> ColumnElement[bool]:
+    return (Job.id == job_id) & (Job.status == RUNNING) & (Job.lease_owner == owner)

@@ -1,0 +1,120 @@
+"""What can be configured, and where it comes from: arguments, then environment, then `config.toml`.
+
+Every setting is `LORA_MANAGER_` + its name in capitals in the environment, and its name in lower
+case in `config.toml` of the data folder. Nothing is read at import; `Settings(...)` reads.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import platformdirs
+from pydantic import Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+_PREFIX = "LORA_MANAGER_"
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Unset paths are derived from `data_dir`."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
+
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("lora-manager", appauthor=False)),
+        description="Folder for the database, pictures, thumbnails and backups.",
+    )
+    library_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description="Folders that hold LoRA files, separated as in PATH."
+    )
+    import_path: Path = Field(
+        default=Path("./loras"), description="Folder that imported model files are written to."
+    )
+    output_dir: Path | None = Field(
+        default=None,
+        description="Folder for generated pictures (default: `outputs` in the data folder).",
+    )
+    outbox_dir: Path | None = Field(
+        default=None, description="Folder for prompts delivered as files (default: `outbox`)."
+    )
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL; default: SQLite in the data folder."
+    )
+    redis_url: str | None = Field(
+        default=None, description="Redis for queue and feed; unset: both stay in the process."
+    )
+    sdnext_url: str | None = Field(
+        default=None, description="Address of an SD.Next server, such as http://127.0.0.1:7860."
+    )
+    sdnext_user: str | None = Field(default=None, description="User of SD.Next's --auth.")
+    sdnext_password: str | None = Field(default=None, description="Password of SD.Next's --auth.")
+    diffusers_model: Path | None = Field(
+        default=None, description="Local diffusers pipeline folder for the embedded backend."
+    )
+    api_key: str | None = Field(
+        default=None, description="A key every caller must send as X-API-Key.", min_length=8
+    )
+    http_targets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="host:port targets that `http` deliveries may reach, by comma."
+    )
+    embedding_model: str | None = Field(
+        default=None, description="Folder or hub name of a text embedding model."
+    )
+    exact_strengths: bool = Field(
+        default=True,
+        description="In SD.Next: switch off the fused LoRA mode, which renders wrong strengths.",
+    )
+    gpu_workers: int = Field(default=1, ge=1, le=16, description="Pictures made at once.")
+    library_workers: int = Field(default=1, ge=1, le=16, description="Library jobs run at once.")
+
+    @field_validator("library_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part for part in value.split(os.pathsep) if part.strip())
+        return value
+
+    @field_validator("http_targets", mode="before")
+    @classmethod
+    def _split_targets(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def outputs(self) -> Path:
+        """Where generated pictures are stored."""
+        return self.output_dir or self.data_dir / "outputs"
+
+    @property
+    def database(self) -> str:
+        """The database URL in force."""
+        return (
+            self.database_url or f"sqlite:///{(self.data_dir / 'lora-manager.sqlite3').as_posix()}"
+        )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, `config.toml` of the data folder those two name, defaults."""
+        folder = (
+            init_settings().get("data_dir")
+            or os.environ.get(_PREFIX + "DATA_DIR")
+            or cls.model_fields["data_dir"].get_default(call_default_factory=True)
+        )
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=Path(folder) / "config.toml")
+        return init_settings, env_settings, toml
