@@ -14,6 +14,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -107,9 +108,9 @@ class Adapter(Base):
     __table_args__ = (
         UniqueConstraint("name", "version_key"),
         Index("ix_adapters_by_name", "name_key", "pk"),
-        Index("ix_adapters_by_created", "created_at", "name_key"),
-        Index("ix_adapters_by_updated", "updated_at", "name_key"),
-        Index("ix_adapters_by_size", "file_size", "name_key"),
+        Index("ix_adapters_by_created", text("created_at DESC"), "name_key"),
+        Index("ix_adapters_by_updated", text("updated_at DESC"), "name_key"),
+        Index("ix_adapters_by_size", text("file_size DESC"), "name_key"),
         Index("ix_adapters_by_base_model", "base_model", "name_key"),
         Index("ix_adapters_by_network_type", "network_type", "name_key"),
         Index("ix_adapters_by_active", "active", "ordinal"),

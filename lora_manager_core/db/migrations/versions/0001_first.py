@@ -110,15 +110,15 @@ def upgrade() -> None:
     op.create_index(
         "ix_adapters_by_base_model", "adapters", ["base_model", "name_key"], unique=False
     )
-    op.create_index("ix_adapters_by_created", "adapters", ["created_at", "name_key"], unique=False)
+    op.create_index("ix_adapters_by_created", "adapters", [sa.text("created_at DESC"), "name_key"])
     op.create_index("ix_adapters_by_file_key", "adapters", ["file_key"], unique=False)
     op.create_index("ix_adapters_by_folder", "adapters", ["folder"], unique=False)
     op.create_index("ix_adapters_by_name", "adapters", ["name_key", "pk"], unique=False)
     op.create_index(
         "ix_adapters_by_network_type", "adapters", ["network_type", "name_key"], unique=False
     )
-    op.create_index("ix_adapters_by_size", "adapters", ["file_size", "name_key"], unique=False)
-    op.create_index("ix_adapters_by_updated", "adapters", ["updated_at", "name_key"], unique=False)
+    op.create_index("ix_adapters_by_size", "adapters", [sa.text("file_size DESC"), "name_key"])
+    op.create_index("ix_adapters_by_updated", "adapters", [sa.text("updated_at DESC"), "name_key"])
     op.create_table(
         "api_keys",
         sa.Column("id", sa.String(length=36), nullable=False),

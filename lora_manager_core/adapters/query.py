@@ -1,0 +1,51 @@
+"""What a list is asked for, as one value; its `filter_key` identifies the set it selects."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+_WORDS = re.compile(r'"([^"]*)"|(\S+)')
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterQuery:
+    """Filters, order and page of a list of adapters; tags and search are compared without case."""
+
+    search: str = ""
+    active_only: bool = False
+    tags: tuple[str, ...] = ()
+    all_tags: tuple[str, ...] = ()
+    exclude_tags: tuple[str, ...] = ()
+    untagged: bool = False
+    base_model: str | None = None
+    network_type: str | None = None
+    favorite: bool | None = None
+    folder: str | None = None
+    file_state: str | None = None
+    nsfw_max: int | None = None
+    sort: str = "name"
+    order: str | None = None
+    seed: int = 0
+    page: int = 1
+    per_page: int = 24
+
+    @property
+    def descending(self) -> bool:
+        """The direction: as asked, else names upwards and everything else downwards."""
+        return self.order == "desc" if self.order else self.sort not in ("name", "random")
+
+    @property
+    def filter_key(self) -> AdapterQuery:
+        """The query without order and page: equal keys select equal sets."""
+        return replace(self, sort="name", order=None, seed=0, page=1, per_page=24)
+
+    def words(self) -> list[str]:
+        """The search as words and quoted phrases, without case; all of them must occur."""
+        found = (quoted or bare for quoted, bare in _WORDS.findall(self.search))
+        return [word.casefold() for word in found if word.strip()]
+
+
+def split_list(text: str | None) -> tuple[str, ...]:
+    """A comma list without blanks and empty parts."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())

@@ -1,0 +1,147 @@
+"""Section 1 of the contract: `/adapters`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Depends, Query
+from starlette.responses import FileResponse, Response
+
+from lora_manager_core.adapters.query import AdapterQuery, split_list
+from lora_manager_core.adapters.schemas import (
+    ActivateRequest,
+    AdapterAnswer,
+    AdapterCreate,
+    AdapterPage,
+    AdapterUpdate,
+    BulkAnswer,
+    BulkRequest,
+    SortKey,
+    TagsAnswer,
+)
+from lora_manager_core.adapters.service import AdapterService
+from lora_manager_core.common.schema import Problem
+from lora_manager_core.web.deps import JsonResponse, Provided
+
+router = APIRouter(prefix="/adapters", tags=["adapters"])
+
+Service = Annotated[AdapterService, Depends(Provided(AdapterService))]
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem}}
+_WRITE_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem},
+    404: {"model": Problem},
+    409: {"model": Problem},
+}
+
+
+@router.get("", response_model=AdapterPage)
+def list_adapters(
+    service: Service,
+    search: Annotated[str, Query(max_length=1000)] = "",
+    active_only: bool = False,
+    tags: Annotated[str | None, Query(description="Any of these, by comma.")] = None,
+    all_tags: Annotated[str | None, Query(description="All of these, by comma.")] = None,
+    exclude_tags: Annotated[str | None, Query(description="None of these, by comma.")] = None,
+    untagged: bool = False,
+    base_model: str | None = None,
+    network_type: str | None = None,
+    favorite: bool | None = None,
+    folder: str | None = None,
+    file_state: Literal["present", "missing", "changed"] | None = None,
+    nsfw_max: Annotated[int | None, Query(ge=0, le=64)] = None,
+    sort: SortKey = "name",
+    order: Literal["asc", "desc"] | None = None,
+    seed: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    page: Annotated[int, Query(ge=1, le=10_000_000)] = 1,
+    per_page: Annotated[int, Query(ge=1, le=1000)] = 24,
+) -> Response:
+    """One page of adapters."""
+    query = AdapterQuery(
+        search=search,
+        active_only=active_only,
+        tags=split_list(tags),
+        all_tags=split_list(all_tags),
+        exclude_tags=split_list(exclude_tags),
+        untagged=untagged,
+        base_model=base_model,
+        network_type=network_type,
+        favorite=favorite,
+        folder=folder,
+        file_state=file_state,
+        nsfw_max=nsfw_max,
+        sort=sort,
+        order=order,
+        seed=seed,
+        page=page,
+        per_page=per_page,
+    )
+    return JsonResponse(service.browse(query))
+
+
+@router.post("", status_code=201, response_model=AdapterAnswer, responses=_WRITE_ERRORS)
+def create_adapter(service: Service, request: AdapterCreate) -> Response:
+    """Add an adapter for a file in the library."""
+    return JsonResponse({"adapter": service.create(request)}, 201)
+
+
+@router.get("/tags", response_model=TagsAnswer)
+def list_tags(service: Service) -> Response:
+    """All tags in use."""
+    return JsonResponse({"tags": service.tags()})
+
+
+@router.post("/bulk", response_model=BulkAnswer, responses=_WRITE_ERRORS)
+def change_many(service: Service, request: BulkRequest) -> Response:
+    """One action on many adapters, all or nothing."""
+    return JsonResponse(service.bulk(request))
+
+
+@router.get("/{adapter_id}", response_model=AdapterAnswer, responses=_NOT_FOUND)
+def get_adapter(service: Service, adapter_id: str) -> Response:
+    """One adapter."""
+    return JsonResponse({"adapter": service.get(adapter_id)})
+
+
+@router.patch("/{adapter_id}", response_model=AdapterAnswer, responses=_WRITE_ERRORS)
+def update_adapter(
+    service: Service, adapter_id: str, request: Annotated[AdapterUpdate | None, Body()] = None
+) -> Response:
+    """Change fields of one adapter."""
+    return JsonResponse({"adapter": service.update(adapter_id, request)})
+
+
+@router.delete("/{adapter_id}", status_code=204, responses=_NOT_FOUND)
+def delete_adapter(service: Service, adapter_id: str) -> None:
+    """Take an adapter out of the catalogue; the model file stays."""
+    service.delete(adapter_id)
+
+
+@router.post("/{adapter_id}/activate", response_model=AdapterAnswer, responses=_NOT_FOUND)
+def activate_adapter(
+    service: Service,
+    adapter_id: str,
+    ordinal: Annotated[int | None, Query(ge=-(10**9), le=10**9)] = None,
+    request: Annotated[ActivateRequest | None, Body()] = None,
+) -> Response:
+    """Put an adapter into the active set."""
+    place = request.ordinal if request and request.ordinal is not None else ordinal
+    return JsonResponse({"adapter": service.activate(adapter_id, True, place)})
+
+
+@router.post("/{adapter_id}/deactivate", response_model=AdapterAnswer, responses=_NOT_FOUND)
+def deactivate_adapter(
+    service: Service,
+    adapter_id: str,
+    ordinal: Annotated[int | None, Query(ge=-(10**9), le=10**9)] = None,
+    request: Annotated[ActivateRequest | None, Body()] = None,
+) -> Response:
+    """Take an adapter out of the active set."""
+    place = request.ordinal if request and request.ordinal is not None else ordinal
+    return JsonResponse({"adapter": service.activate(adapter_id, False, place)})
+
+
+@router.get("/{adapter_id}/preview", responses=_NOT_FOUND)
+def get_preview(service: Service, adapter_id: str) -> FileResponse:
+    """The preview picture or video beside the model file; ranges and ETag are honoured."""
+    headers = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
+    return FileResponse(service.preview_path(adapter_id), headers=headers)

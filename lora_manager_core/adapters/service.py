@@ -1,0 +1,343 @@
+"""What a person does with adapters: list, find, add, change, activate, delete; alone or in bulk.
+
+Reading model files is the library's work; it comes in as the `DescribeFile` port.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lora_manager_core.adapters.query import AdapterQuery
+from lora_manager_core.adapters.repository import (
+    Adapters,
+    AdapterWriter,
+    distinct_words,
+    record_from_row,
+)
+from lora_manager_core.adapters.schemas import (
+    AdapterCreate,
+    AdapterFields,
+    AdapterUpdate,
+    BulkRequest,
+)
+from lora_manager_core.common.clock import utc_now
+from lora_manager_core.common.lora_tokens import unwritable_characters
+from lora_manager_core.common.paths import path_key, require_inside
+from lora_manager_core.db.models import Adapter
+from lora_manager_core.db.unit_of_work import Database, ReadSession
+from lora_manager_core.errors import (
+    AdapterExists,
+    AdapterNotFound,
+    InvalidRequest,
+    NotFound,
+    Unprocessable,
+)
+
+#: Gives the columns that a model file and its side files tell; raises OSError if it is gone.
+DescribeFile = Callable[[Path], Mapping[str, Any]]
+
+MODEL_SUFFIXES = (".safetensors", ".pt", ".ckpt")
+
+#: Fields that may be null; a null for any other field of a request is an error.
+_NULLABLE = frozenset(column.name for column in Adapter.__table__.columns if column.nullable)
+_WORD_LISTS = frozenset(("tags", "trained_words", "triggers"))
+#: Distinct filters whose counts are remembered until the catalogue changes.
+_REMEMBERED_COUNTS = 512
+
+
+class AdapterService:
+    """The catalogue as people use it."""
+
+    def __init__(
+        self,
+        database: Database,
+        library_roots: Callable[[], Sequence[Path]],
+        describe_file: DescribeFile,
+    ) -> None:
+        self._database = database
+        self._library_roots = library_roots
+        self._describe_file = describe_file
+        self._counts: OrderedDict[tuple[int, AdapterQuery], int] = OrderedDict()
+        self._counts_lock = threading.Lock()
+
+    def browse(self, query: AdapterQuery) -> dict[str, Any]:
+        """One page of adapters with the counts of the whole."""
+        with self._database.read() as session:
+            adapters = Adapters(session)
+            revision = adapters.revision()
+            filtered = self._count(adapters, revision, query.filter_key)
+            total = self._count(adapters, revision, AdapterQuery())
+            rows = adapters.records(query)
+        return {
+            "items": [record_from_row(row) for row in rows],
+            "total": total,
+            "filtered": filtered,
+            "page": query.page,
+            "pages": math.ceil(filtered / query.per_page),
+            "per_page": query.per_page,
+        }
+
+    def get(self, adapter_id: str) -> dict[str, Any]:
+        """The record of one adapter."""
+        with self._database.read() as session:
+            return _record(session, adapter_id)
+
+    def tags(self) -> list[str]:
+        """All tags in use."""
+        with self._database.read() as session:
+            return Adapters(session).tags()
+
+    def preview_path(self, adapter_id: str) -> Path:
+        """The preview file of an adapter, checked to lie in a library root."""
+        with self._database.read() as session:
+            adapter = _require(Adapters(session), adapter_id)
+        if not adapter.preview_path:
+            raise NotFound("This adapter has no preview picture.")
+        path = require_inside(adapter.preview_path, self._library_roots(), "The preview")
+        if not path.is_file():
+            raise NotFound("The preview picture is gone; scan the library again.")
+        return path
+
+    def create(self, request: AdapterCreate) -> dict[str, Any]:
+        """Add an adapter for a file of the library, or adopt the untouched one a scan made.
+
+        Raises:
+            InvalidRequest: the file is missing, unreadable, of another kind or outside the roots.
+            AdapterExists: name and version are taken.
+        """
+        path = self._model_file(request.file_path)
+        values = _given(request, exclude={"file_path"})
+        _check(values)
+        described = dict(self._describe_file(path))
+        with self._database.write() as session:
+            adapters = AdapterWriter(session)
+            taken = adapters.find_by_name(request.name, request.version)
+            scanned = adapters.find_by_file(path_key(path))
+            adopted = scanned if scanned is not None and _untouched(scanned) else None
+            if taken is not None and taken is not adopted:
+                raise AdapterExists(_taken(request.name, request.version))
+            adapters.include(path_key(path))
+            if adopted is None:
+                adapter = Adapter(
+                    **{**described, **_columns(values)},
+                    id=str(uuid.uuid4()),
+                    created_at=utc_now(),
+                    updated_at=utc_now(),
+                    origin="person",
+                    edited_fields=sorted(values),
+                )
+                adapters.add(adapter)
+            else:
+                adapter = adopted
+                _assign(adapter, values)
+                adapter.origin = "person"
+                adapters.save(adapter)
+            return _record(session, adapter.id)
+
+    def update(self, adapter_id: str, request: AdapterUpdate | None) -> dict[str, Any]:
+        """Change fields of one adapter.
+
+        Raises:
+            InvalidRequest: nothing to change, or null for a field that may not be null.
+            AdapterNotFound: no such adapter.
+            AdapterExists: the new name and version are another record's.
+        """
+        values = _given(request)
+        if not values:
+            raise InvalidRequest("The change is empty; send at least one field.")
+        _check(values)
+        with self._database.write() as session:
+            adapters = AdapterWriter(session)
+            adapter = _require(adapters, adapter_id)
+            if "name" in values or "version" in values:
+                name = values.get("name", adapter.name)
+                version = values.get("version", adapter.version)
+                taken = adapters.find_by_name(name, version)
+                if taken is not None and taken.id != adapter.id:
+                    raise AdapterExists(_taken(name, version))
+            _check_range(adapter, values)
+            _assign(adapter, values)
+            adapters.save(adapter, retag="tags" in values)
+            return _record(session, adapter_id)
+
+    def delete(self, adapter_id: str) -> None:
+        """Take an adapter out of the catalogue; its file stays and is not listed again."""
+        with self._database.write() as session:
+            adapters = AdapterWriter(session)
+            adapters.remove([_require(adapters, adapter_id)])
+
+    def activate(self, adapter_id: str, active: bool, ordinal: int | None = None) -> dict[str, Any]:
+        """Put an adapter into the active set (at a place) or out of it."""
+        with self._database.write() as session:
+            adapters = AdapterWriter(session)
+            adapter = _require(adapters, adapter_id)
+            adapter.active = active
+            if ordinal is not None:
+                adapter.ordinal = ordinal
+            adapters.save(adapter, retag=False)
+            return _record(session, adapter_id)
+
+    def bulk(self, request: BulkRequest) -> dict[str, Any]:
+        """Do one thing to many adapters, all of them or none.
+
+        Raises:
+            AdapterNotFound: ids are unknown (named in `unknown_ids`) and not to be passed over.
+        """
+        values = _given(request.values) if request.values is not None else {}
+        if request.action == "set" and not values:
+            raise InvalidRequest("`set` needs `values` with at least one field.")
+        if request.action in ("tag", "untag") and not request.tags:
+            raise InvalidRequest(f"`{request.action}` needs `tags`.")
+        _check(values)
+        with self._database.write() as session:
+            adapters = AdapterWriter(session)
+            found = adapters.get_many(request.lora_ids)
+            ids = [adapter.id for adapter in found]
+            unknown = sorted(set(request.lora_ids) - set(ids))
+            if unknown and not request.skip_unknown:
+                raise AdapterNotFound(
+                    f"{len(unknown)} of the ids are unknown; nothing was changed.",
+                    unknown_ids=unknown[:100],
+                )
+            if request.action in ("activate", "deactivate"):
+                adapters.set_active(ids, request.action == "activate")
+            elif request.action == "delete":
+                adapters.remove(found)
+            else:
+                for adapter in found:
+                    self._change(adapters, adapter, request, values)
+        return {"success": True, "action": request.action, "processed": len(ids), "ids": ids}
+
+    def excluded(self) -> list[dict[str, Any]]:
+        """Files whose records were deleted."""
+        with self._database.read() as session:
+            return [
+                {"file_path": f.file_path, "name": f.name, "excluded_at": f.excluded_at}
+                for f in Adapters(session).excluded()
+            ]
+
+    def restore_excluded(self, file_path: str) -> None:
+        """Let the next scan list a file again; raises `NotFound` if it was not excluded."""
+        with self._database.write() as session:
+            if not AdapterWriter(session).include(path_key(file_path)):
+                raise NotFound("That file is not excluded.")
+
+    @staticmethod
+    def _change(
+        adapters: AdapterWriter, adapter: Adapter, request: BulkRequest, values: dict[str, Any]
+    ) -> None:
+        if request.action == "tag":
+            values = {"tags": [*adapter.tags, *(request.tags or ())]}
+        elif request.action == "untag":
+            gone = {tag.casefold() for tag in request.tags or ()}
+            values = {"tags": [tag for tag in adapter.tags if tag.casefold() not in gone]}
+        _check_range(adapter, values)
+        _assign(adapter, values)
+        adapters.save(adapter, retag="tags" in values)
+
+    def _model_file(self, file_path: str) -> Path:
+        path = require_inside(file_path, self._library_roots(), "The model file")
+        if path.suffix.lower() not in MODEL_SUFFIXES:
+            raise InvalidRequest(
+                f"A LoRA file ends in {', '.join(MODEL_SUFFIXES)}; this one does not."
+            )
+        if not path.exists():
+            raise InvalidRequest("The model file does not exist; check its path.")
+        if not path.is_file():
+            raise InvalidRequest("The model file is not a regular file.")
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            raise InvalidRequest(
+                f"The model file cannot be read: {error.strerror or error}."
+            ) from error
+        return path
+
+    def _count(self, adapters: Adapters, revision: int, filters: AdapterQuery) -> int:
+        key = (revision, filters)
+        with self._counts_lock:
+            if key in self._counts:
+                self._counts.move_to_end(key)
+                return self._counts[key]
+        counted = adapters.count(filters)
+        with self._counts_lock:
+            self._counts[key] = counted
+            while len(self._counts) > _REMEMBERED_COUNTS:
+                self._counts.popitem(last=False)
+        return counted
+
+
+def _record(session: ReadSession, adapter_id: str) -> dict[str, Any]:
+    row = Adapters(session).record(adapter_id)
+    if row is None:
+        raise AdapterNotFound(f"There is no adapter {adapter_id}.")
+    return record_from_row(row)
+
+
+def _require(adapters: Adapters, adapter_id: str) -> Adapter:
+    adapter = adapters.get(adapter_id)
+    if adapter is None:
+        raise AdapterNotFound(f"There is no adapter {adapter_id}.")
+    return adapter
+
+
+def _taken(name: str, version: str | None) -> str:
+    suffix = f" in version “{version}”" if version else ""
+    return f"There is already an adapter named “{name}”{suffix}; choose another name or version."
+
+
+def _untouched(adapter: Adapter) -> bool:
+    return adapter.origin == "scan" and not adapter.edited_fields
+
+
+def _given(request: AdapterFields | None, exclude: set[str] | None = None) -> dict[str, Any]:
+    if request is None:
+        return {}
+    given = request.model_dump(exclude_unset=True, exclude=exclude)
+    nulls = sorted(key for key, value in given.items() if value is None and key not in _NULLABLE)
+    if nulls:
+        raise InvalidRequest(f"These fields cannot be null: {', '.join(nulls)}.", fields=nulls)
+    return given
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    unwritable = unwritable_characters(values.get("name", ""))
+    if unwritable:
+        raise Unprocessable(
+            f"A name cannot hold {' '.join(repr(c) for c in unwritable)}: "
+            "it could not be written in a prompt. Leave those characters out."
+        )
+
+
+def _check_range(adapter: Adapter, values: Mapping[str, Any]) -> None:
+    low = values.get("weight_min", adapter.weight_min)
+    high = values.get("weight_max", adapter.weight_max)
+    if low is not None and high is not None and low > high:
+        raise Unprocessable("`weight_min` is above `weight_max`; swap them.")
+
+
+def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Column values for request values: keys without case, words without repetition."""
+    columns: dict[str, Any] = {
+        key: distinct_words(value) if key in _WORD_LISTS else value for key, value in values.items()
+    }
+    if "name" in columns:
+        columns["name_key"] = columns["name"].casefold()
+    if "version" in columns:
+        columns["version_key"] = columns["version"] or ""
+    if "base_model" in columns:
+        columns["base_model_source"] = "person" if columns["base_model"] else None
+    return columns
+
+
+def _assign(adapter: Adapter, values: Mapping[str, Any]) -> None:
+    for key, value in _columns(values).items():
+        setattr(adapter, key, value)
+    adapter.edited_fields = sorted({*adapter.edited_fields, *values})
