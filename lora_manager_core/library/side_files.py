@@ -1,0 +1,218 @@
+"""Finds and reads the files other programs leave beside an adapter, and the picture that shows it.
+
+Each kind of file is translated by `side_formats`; here the translations meet: for every field the
+first source that says something wins, in the order of `SOURCES`, so poorer never overwrites richer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from lora_manager_core.library.side_formats import READERS, Told, plain_text
+
+MAX_SIDE_FILE_BYTES = 4 * 1024 * 1024  # a Civitai answer with many pictures stays far below
+MAX_EXTRA_BYTES = 16 * 1024  # of unknown fields kept per source
+
+# Richest first. What only a person writes (activation text, weight, notes) stands in one of them.
+SOURCES = (
+    (".civitai.info", "civitai.info"),
+    (".metadata.json", "metadata.json"),
+    (".json", "json"),
+    (".cm-info.json", "cm-info.json"),
+    (".swarm.json", "swarm.json"),
+)
+_PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "mp4", "webm")
+_PREVIEW_ENDINGS = tuple(f".preview.{kind}" for kind in _PICTURES) + tuple(
+    f".{kind}" for kind in _PICTURES
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SideFacts:
+    """What the side files of one adapter say; None or empty where none of them does.
+
+    `base_model` is the raw label of the source. `nsfw_level` is Civitai's bit (1 PG, 2 PG-13, 4 R,
+    8 X, 16 XXX), 0 when unknown. `published_at` is RFC 3339 in UTC. `sha256` is a hint: it
+    belongs to the file the side file was written for. `stats` holds Civitai's counters. `extra`
+    has `civitai` (ids) and, per source, small unknown fields. `sources` says which file each field
+    came from.
+    `json_file_*` describe the richest JSON file (mtime in nanoseconds, size in bytes).
+    `problems` are sentences about files that could not be used.
+    """
+
+    name: str | None = None
+    version_name: str | None = None
+    description: str | None = None
+    author_username: str | None = None
+    tags: tuple[str, ...] = ()
+    trained_words: tuple[str, ...] = ()
+    base_model: str | None = None
+    nsfw_level: int = 0
+    published_at: str | None = None
+    activation_text: str | None = None
+    preferred_weight: float | None = None
+    negative_prompt: str | None = None
+    notes: str | None = None
+    sha256: str | None = None
+    download_url: str | None = None
+    stats: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    preview_path: str | None = None
+    json_file_path: str | None = None
+    json_file_mtime_ns: int | None = None
+    json_file_size: int | None = None
+    problems: tuple[str, ...] = ()
+
+
+def read_side_files(folder: str, stem: str, names: Mapping[str, str]) -> SideFacts:
+    """Read what lies beside `<stem>.safetensors` in `folder`; never raises for what files contain.
+
+    `names` maps lower-cased file names of that folder to their real spelling: the folder is not
+    listed here.
+    """
+    key = stem.lower()
+    problems: list[str] = []
+    told: list[tuple[str, Told]] = []
+    main: tuple[str, int, int] | None = None
+    for ending, source in SOURCES:
+        name = names.get(key + ending)
+        if name is None:
+            continue
+        path = os.path.join(folder, name)  # noqa: PTH118  10,000 of these per scan
+        read = _read(path, name, problems)
+        if read is None:
+            continue
+        raw, mtime_ns, size = read
+        document = _parse(raw, name, problems)
+        if document is None:
+            continue
+        told.append((source, READERS[source](document, stem, _version_id(told))))
+        if main is None:
+            main = (path, mtime_ns, size)
+    text = names.get(key + ".txt")
+    if text is not None:
+        told.append(("txt", _read_text(folder, text, problems)))
+    preview = preview_of(stem, names)
+    return _merged(
+        told,
+        preview_path=os.path.join(folder, preview) if preview else None,  # noqa: PTH118  as above
+        json_file_path=main[0] if main else None,
+        json_file_mtime_ns=main[1] if main else None,
+        json_file_size=main[2] if main else None,
+        problems=tuple(problems),
+    )
+
+
+def preview_of(stem: str, names: Mapping[str, str]) -> str | None:
+    """The name of the picture or clip that shows the adapter: `.preview.*` before plain ones."""
+    key = stem.lower()
+    for ending in _PREVIEW_ENDINGS:
+        name = names.get(key + ending)
+        if name is not None:
+            return name
+    return None
+
+
+def _read(path: str, name: str, problems: list[str]) -> tuple[bytes, int, int] | None:
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  10,000 of these per scan
+            status = os.fstat(file.fileno())
+            if status.st_size > MAX_SIDE_FILE_BYTES:
+                problems.append(f"{name} is larger than 4 MB and was not read")
+                return None
+            return file.readall(), status.st_mtime_ns, status.st_size
+    except OSError as error:
+        problems.append(f"{name} cannot be read: {error.strerror or type(error).__name__}")
+    return None
+
+
+def _parse(raw: bytes, name: str, problems: list[str]) -> dict[str, Any] | None:
+    try:
+        document = orjson.loads(raw.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        problems.append(f"{name} is not valid JSON ({error.msg})")
+        return None
+    if not isinstance(document, dict):
+        problems.append(f"{name} is not a JSON object")
+        return None
+    if b"\\u0000" in raw:  # PostgreSQL stores no NUL
+        return dict(without_nul(document))
+    return document
+
+
+def without_nul(value: Any) -> Any:
+    """The same JSON value with NUL characters taken out of every text."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, dict):
+        return {key.replace("\0", ""): without_nul(item) for key, item in value.items()}
+    return [without_nul(item) for item in value] if isinstance(value, list) else value
+
+
+def _read_text(folder: str, name: str, problems: list[str]) -> Told:
+    read = _read(os.path.join(folder, name), name, problems)  # noqa: PTH118  as above
+    if read is None:
+        return Told()
+    text = read[0].decode("utf-8-sig", errors="replace").replace("\0", "").strip()
+    return Told({"description": text} if text else {})
+
+
+def _version_id(told: list[tuple[str, Told]]) -> int | None:
+    """The Civitai version that a richer source has named already."""
+    for _, one in told:
+        if one.version_id is not None:
+            return one.version_id
+    return None
+
+
+def _merged(told: list[tuple[str, Told]], **found: Any) -> SideFacts:
+    fields: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    extra: dict[str, Any] = {}
+    ids: dict[str, Any] = {}
+    for source, one in told:
+        for name, value in one.fields.items():
+            if value and name not in fields:
+                fields[name] = value
+                sources[name] = source
+        if one.model_id is not None:
+            ids.setdefault("model_id", one.model_id)
+        if one.version_id is not None:
+            ids.setdefault("version_id", one.version_id)
+        if one.rest:
+            kept = _small(one.rest)
+            if kept:
+                extra[source] = kept
+    if ids:
+        extra["civitai"] = ids
+    if "description" in fields and sources["description"] != "txt":
+        fields["description"] = plain_text(fields["description"]) or None
+    about = fields.pop("version_description", None)
+    sources.pop("version_description", None)
+    if about:
+        about = plain_text(about)
+        if not fields.get("description"):
+            fields["description"] = about or None
+        elif about and about != fields["description"] and len(about) <= MAX_EXTRA_BYTES:
+            extra["version_description"] = about
+    return SideFacts(**fields, extra=extra, sources=sources, **found)
+
+
+def _small(rest: dict[str, Any]) -> dict[str, Any]:
+    """`rest` within MAX_EXTRA_BYTES as JSON; where it is larger, the larger fields go."""
+    if len(orjson.dumps(rest)) <= MAX_EXTRA_BYTES:
+        return rest
+    kept: dict[str, Any] = {}
+    room = MAX_EXTRA_BYTES
+    for size, name in sorted((len(orjson.dumps(value)), name) for name, value in rest.items()):
+        room -= size + len(name) + 4
+        if room < 0:
+            break
+        kept[name] = rest[name]
+    return kept
