@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from typing import cast as cast_type
 
 import orjson
 from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
+    Table,
     Text,
     and_,
     cast,
@@ -27,6 +29,7 @@ from sqlalchemy import (
 
 from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.schemas import AdapterRecord
+from lora_manager_core.backends.base import PromptName
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.db.models import Adapter, AdapterTag, Counter, ExcludedFile
 from lora_manager_core.db.types import JsonText
@@ -35,7 +38,7 @@ from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
 #: The fields of a record that are columns as they stand.
 RECORD_COLUMNS = tuple(name for name in AdapterRecord.model_fields if name != "preview_url")
 
-_ADAPTERS = Adapter.__table__
+_ADAPTERS = cast_type(Table, Adapter.__table__)
 _JSON = frozenset(c.name for c in _ADAPTERS.columns if isinstance(c.type, JsonText))
 _JSON_INDEXES = tuple(i for i, name in enumerate(RECORD_COLUMNS) if name in _JSON)
 _SELECTED = [
@@ -111,14 +114,36 @@ class Adapters:
         )
         return list(self._session.scalars(query))
 
-    def files_by_name(self, names: Iterable[str]) -> dict[str, str]:
-        """Record name → model file, for the names that are records' (an active one first)."""
+    def names_in_prompts(self, names: Iterable[str]) -> dict[str, tuple[str, PromptName]]:
+        """Record name → model file and what resolves to it, for names that are records'.
+
+        Of several versions of one name an active one counts.
+        """
         query = (
-            select(Adapter.name, Adapter.file_path)
+            select(
+                Adapter.name, Adapter.file_path, Adapter.prompt_name, Adapter.prompt_name_problem
+            )
             .where(Adapter.name.in_(list(names)))
             .order_by(Adapter.active, Adapter.pk.desc())
         )
-        return dict(self._session.execute(query).tuples().all())
+        return {
+            name: (path, PromptName(prompt_name, problem))
+            for name, path, prompt_name, problem in self._session.execute(query)
+        }
+
+    def file_of_prompt_name(self, prompt_name: str) -> str | None:
+        """The model file that a name in a prompt stands for: by what resolves, then by record."""
+        for column_ in (Adapter.prompt_name, Adapter.name):
+            query = (
+                select(Adapter.file_path)
+                .where(column_ == prompt_name, Adapter.file_state == "present")
+                .order_by(Adapter.active.desc(), Adapter.pk)
+                .limit(1)
+            )
+            path = self._session.scalar(query)
+            if path is not None:
+                return path
+        return None
 
     def records(self, query: AdapterQuery) -> list[tuple[Any, ...]]:
         """One page of rows in the order of `RECORD_COLUMNS`, JSON columns still as text."""
@@ -258,7 +283,9 @@ class AdapterWriter(Adapters):
         """Add many records that a scan found, as plain rows."""
         if not rows:
             return
-        self._session.execute(insert(Adapter), rows)
+        # Core, not ORM: one statement for all rows, where the ORM makes one per pattern of nulls.
+        defaults = _defaults()
+        self._session.connection().execute(insert(_ADAPTERS), [{**defaults, **row} for row in rows])
         tags = {row["id"]: row["tags"] for row in rows if row["tags"]}
         self._write_tags({pk: tags[i] for pk, i in self._row_numbers(list(tags))})
         self._bump()
@@ -308,6 +335,22 @@ def record_from_row(row: Sequence[Any]) -> dict[str, Any]:
     record = dict(zip(RECORD_COLUMNS, values, strict=True))
     record["preview_url"] = f"/adapters/{record['id']}/preview" if row[-1] else None
     return record
+
+
+def _defaults() -> dict[str, Any]:
+    """A row in which every column but the keys has its value for "nothing known"."""
+    row: dict[str, Any] = {}
+    for column_ in _ADAPTERS.columns:
+        default: Any = column_.default
+        if column_.name in ("pk", "id"):
+            continue
+        if default is None:
+            row[column_.name] = None
+        elif default.is_callable:
+            row[column_.name] = default.arg(None)
+        else:
+            row[column_.name] = default.arg
+    return row
 
 
 def _tagged(tags: Sequence[str]) -> ColumnElement[bool]:

@@ -96,6 +96,9 @@ class GenerationBackend(ABC):
 
     #: The name callers choose it by (`backend=` of the API).
     name: str
+    #: Whether `prompt_names` asks a live registry, and so is right for a few files alone. Else it
+    #: applies a rule to all files of a library, and what the last scan stored is used.
+    has_registry = False
 
     @abstractmethod
     def probe(self) -> BackendStatus:

@@ -44,6 +44,12 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
         self._writing_engine = self.engine.execution_options(**{WRITE_OPTION: True})
+        # SQLite gives a reading transaction one state by itself; PostgreSQL has to be asked.
+        self._reading_engine = (
+            self.engine
+            if self.is_sqlite
+            else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        )
 
     @property
     def is_sqlite(self) -> bool:
@@ -56,8 +62,8 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[ReadSession]:
-        """A consistent view for reading."""
-        with ReadSession(self.engine) as session:
+        """A consistent view for reading: one state from the first query to the last."""
+        with ReadSession(self._reading_engine) as session:
             yield session
 
     @contextmanager

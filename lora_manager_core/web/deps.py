@@ -45,6 +45,11 @@ class Provided:
         return registry.get(self._kind)
 
 
+async def api_url(connection: HTTPConnection) -> str:
+    """The prefix this request came under, sub-paths included, such as `/v1` or `/sd/api/v1`."""
+    return str(connection.scope.get("root_path", "")).rstrip("/")
+
+
 class JsonResponse(Response):
     """An answer encoded by orjson; takes what orjson takes, `Fragment` included."""
 

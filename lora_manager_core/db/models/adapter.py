@@ -116,6 +116,7 @@ class Adapter(Base):
         Index("ix_adapters_by_active", "active", "ordinal"),
         Index("ix_adapters_by_file_key", "file_key"),
         Index("ix_adapters_by_folder", "folder"),
+        Index("ix_adapters_by_prompt_name", "prompt_name"),
     )
 
 

@@ -113,6 +113,7 @@ def upgrade() -> None:
     op.create_index("ix_adapters_by_created", "adapters", [sa.text("created_at DESC"), "name_key"])
     op.create_index("ix_adapters_by_file_key", "adapters", ["file_key"], unique=False)
     op.create_index("ix_adapters_by_folder", "adapters", ["folder"], unique=False)
+    op.create_index("ix_adapters_by_prompt_name", "adapters", ["prompt_name"], unique=False)
     op.create_index("ix_adapters_by_name", "adapters", ["name_key", "pk"], unique=False)
     op.create_index(
         "ix_adapters_by_network_type", "adapters", ["network_type", "name_key"], unique=False

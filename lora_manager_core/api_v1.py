@@ -1,0 +1,48 @@
+"""The v1 API as one app: every router, our error shape, our access rules. See `web.mount`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.middleware import Middleware
+
+from lora_manager_core import __version__
+from lora_manager_core.adapters.routes import router as adapters_router
+from lora_manager_core.compose.routes import router as compose_router
+from lora_manager_core.generation.routes import router as generation_router
+from lora_manager_core.library.routes import router as library_router
+from lora_manager_core.progress.routes import router as progress_router
+from lora_manager_core.system.routes import router as system_router
+from lora_manager_core.web.access import Access, require_access
+from lora_manager_core.web.deps import ServiceRegistry
+from lora_manager_core.web.errors import CatchAllMiddleware, add_error_handlers
+from lora_manager_core.web.limits import BodyLimitMiddleware
+from lora_manager_core.web.session import router as session_router
+
+_GUARDED: tuple[APIRouter, ...] = (
+    # Before `adapters_router`, whose `/adapters/{id}` would take its paths.
+    library_router,
+    adapters_router,
+    compose_router,
+    generation_router,
+    session_router,
+)
+#: These say themselves who may call.
+_OPEN: tuple[APIRouter, ...] = (progress_router, system_router)
+
+
+def build_api(services: ServiceRegistry, access: Access) -> FastAPI:
+    """The app; `services` answers its routes, `access` decides who may call."""
+    api = FastAPI(
+        title="LoRA Manager",
+        version=__version__,
+        description="LoRA library, composition and generation for SD.Next.",
+        middleware=[Middleware(CatchAllMiddleware), Middleware(BodyLimitMiddleware)],
+    )
+    api.state.services = services
+    api.state.access = access
+    add_error_handlers(api)
+    for router in _GUARDED:
+        api.include_router(router, dependencies=[Depends(require_access)])
+    for router in _OPEN:
+        api.include_router(router)
+    return api

@@ -1,0 +1,146 @@
+"""The one place where everything is put together; tests give it other parts and patch nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from lora_manager_core.adapters.repository import Adapters
+from lora_manager_core.adapters.service import AdapterService
+from lora_manager_core.backends.base import GenerationBackend, PromptName
+from lora_manager_core.backends.diffusers_local import DiffusersBackend
+from lora_manager_core.backends.prompt_names import sdnext_prompt_names
+from lora_manager_core.backends.registry import BackendRegistry
+from lora_manager_core.backends.sdnext_http import SdnextHttpBackend
+from lora_manager_core.compose.injection import InjectionService
+from lora_manager_core.compose.service import ComposeService
+from lora_manager_core.compose.translate import PromptTranslator
+from lora_manager_core.db.unit_of_work import Database
+from lora_manager_core.feed.base import Feed
+from lora_manager_core.feed.memory import MemoryFeed
+from lora_manager_core.generation.jobs import GenerationJob
+from lora_manager_core.generation.pictures import PictureFolder
+from lora_manager_core.generation.service import GenerationService
+from lora_manager_core.library.ingest import describe_single_file
+from lora_manager_core.library.scan import LibraryScan
+from lora_manager_core.library.service import LibraryService
+from lora_manager_core.progress.hub import SocketHub
+from lora_manager_core.queueing.base import GPU_LANE, LIBRARY_LANE, JobQueue
+from lora_manager_core.queueing.runner import JobRunner
+from lora_manager_core.queueing.service import Jobs
+from lora_manager_core.queueing.threads import ThreadQueue
+from lora_manager_core.settings import Settings
+from lora_manager_core.system.service import SystemService
+from lora_manager_core.web.deps import ServiceRegistry
+from lora_manager_core.web.keys import ApiKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a home brings along instead of the defaults; None means the default."""
+
+    library_roots: Callable[[], Sequence[Path]] | None = None
+    backends: Callable[[Database], Sequence[GenerationBackend]] | None = None
+    feed: Feed | None = None
+    queue: Callable[[JobRunner], JobQueue] | None = None
+    can_inject: bool = False
+
+
+class Application:
+    """A whole manager: its services by type, and its start and stop."""
+
+    def __init__(self, settings: Settings, database: Database, services: ServiceRegistry) -> None:
+        self.settings = settings
+        self.database = database
+        self.services = services
+
+    def start(self, scan: bool = False) -> None:
+        """Bring the schema up to date and begin to work, if asked with a scan; may be repeated."""
+        self.database.upgrade()
+        self.services.get(Jobs).start()
+        library = self.services.get(LibraryService)
+        if scan and library.has_roots:
+            library.start_scan()
+
+    def stop(self) -> None:
+        """Stop working and give everything back; what is unfinished goes on at the next start."""
+        self.services.get(Jobs).stop()
+        self.services.get(BackendRegistry).close()
+        self.database.close()
+
+
+def build_application(settings: Settings, parts: Parts | None = None) -> Application:
+    """Everything wired, nothing started."""
+    parts = parts or Parts()
+    roots = parts.library_roots or (lambda: settings.library_roots)
+    database = Database(settings.database)
+    feed = parts.feed or MemoryFeed()
+    runner = JobRunner(database, feed)
+    queue = parts.queue(runner) if parts.queue else _thread_queue(settings, runner)
+    jobs = Jobs(database, queue, feed)
+    make_backends = parts.backends or partial(_stand_alone_backends, settings)
+    backends = BackendRegistry(make_backends(database))
+
+    services = ServiceRegistry()
+    services.add(database)
+    services.add(settings)
+    services.add(jobs)
+    services.add(feed, Feed)
+    services.add(backends)
+    services.add(ApiKeys(database, settings.api_key))
+    services.add(SystemService(database))
+    services.add(SocketHub(feed))
+    adapters = services.add(AdapterService(database, roots, partial(describe_single_file, roots)))
+    scan = LibraryScan(database, roots, partial(_prompt_names, backends))
+    services.add(LibraryService(database, jobs, runner, adapters, scan, roots))
+    services.add(InjectionService(database, parts.can_inject))
+    translator = services.add(PromptTranslator(database))
+    pictures = services.add(PictureFolder(settings.outputs))
+    # Compose opens deliveries through generation, which composes: the port breaks the circle.
+    compose = services.add(
+        ComposeService(
+            database,
+            lambda: _loaded_base_model(backends),
+            lambda session, prompt, request: services.get(GenerationService).open_delivery(
+                session, prompt, request
+            ),
+        )
+    )
+    job = GenerationJob(database, backends, translator, pictures)
+    services.add(GenerationService(database, jobs, runner, backends, compose, job, pictures))
+    return Application(settings, database, services)
+
+
+def _thread_queue(settings: Settings, runner: JobRunner) -> JobQueue:
+    return ThreadQueue(
+        runner, {GPU_LANE: settings.gpu_workers, LIBRARY_LANE: settings.library_workers}
+    )
+
+
+def _stand_alone_backends(settings: Settings, database: Database) -> list[GenerationBackend]:
+    backends: list[GenerationBackend] = []
+    if settings.sdnext_url:
+        backends.append(
+            SdnextHttpBackend(settings.sdnext_url, settings.sdnext_user, settings.sdnext_password)
+        )
+    backends.append(DiffusersBackend(settings.diffusers_model, partial(_file_of, database)))
+    return backends
+
+
+def _file_of(database: Database, prompt_name: str) -> Path | None:
+    with database.read() as session:
+        path = Adapters(session).file_of_prompt_name(prompt_name)
+    return Path(path) if path else None
+
+
+def _prompt_names(backends: BackendRegistry, files: Sequence[Path]) -> dict[Path, PromptName]:
+    if backends.default_name is None:
+        return dict(sdnext_prompt_names(files, None))
+    return dict(backends.get(None).prompt_names(files))
+
+
+def _loaded_base_model(backends: BackendRegistry) -> str | None:
+    status = backends.last_status()
+    return status.architecture if status is not None and status.available else None

@@ -1,0 +1,78 @@
+"""What goes in and out of the compose route."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from lora_manager_core.common.schema import RequestModel
+
+Prompt = Annotated[str, Field(max_length=100_000)]
+WarningCode = Literal[
+    "none_active",
+    "zero_weight",
+    "weight_out_of_range",
+    "base_model_mismatch",
+    "file_missing",
+    "file_unreadable",
+    "duplicate_name",
+    "unresolvable_name",
+]
+
+
+class DeliveryRequest(RequestModel):
+    """Where the composed prompt is to go at once."""
+
+    mode: Annotated[str, Field(min_length=1, max_length=50)]
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class ComposeRequest(RequestModel):
+    """What to compose; without ids, the active set."""
+
+    prefix: Prompt | None = None
+    suffix: Prompt | None = None
+    adapter_ids: (
+        Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=1000)] | None
+    ) = Field(None, description="These adapters in this order, instead of the active set.")
+    stack_id: Annotated[str, Field(max_length=100)] | None = None
+    delivery: DeliveryRequest | None = None
+
+
+class ComposeWarning(BaseModel):
+    """Something a person should know; it never stops a composition."""
+
+    code: WarningCode
+    message: str
+    adapter_id: str | None = None
+    name: str | None = None
+
+
+class DeliveryStarted(BaseModel):
+    """The job that was created with the composition."""
+
+    id: str
+    status: str
+
+
+class Composition(BaseModel):
+    """A prompt with the tokens of a set of adapters."""
+
+    prompt: str
+    tokens: list[str]
+    warnings: list[ComposeWarning]
+    delivery: DeliveryStarted | None = None
+
+
+class InjectionState(BaseModel):
+    """`available` is false where there is no host whose prompts could be added to."""
+
+    available: bool
+    enabled: bool
+
+
+class InjectionRequest(RequestModel):
+    """Switch injection on or off for good."""
+
+    enabled: bool = Field(description="Whether the active set goes into every generation.")

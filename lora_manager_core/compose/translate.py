@@ -1,0 +1,55 @@
+"""Names at the border: record names in a prompt become what the backend resolves to that file.
+
+One function for the hook in the host, the HTTP backend and the embedded one. A name that is no
+record's is left as typed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_manager_core.adapters.repository import Adapters
+from lora_manager_core.backends.base import GenerationBackend
+from lora_manager_core.common.lora_tokens import find_tokens, rename_tokens
+from lora_manager_core.db.unit_of_work import Database
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatedPrompt:
+    """A prompt a backend understands, and what could not be said in it."""
+
+    prompt: str
+    warnings: tuple[str, ...] = ()
+
+
+class PromptTranslator:
+    """Rewrites `<lora:NAME…>` by the catalogue."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def translate(self, prompt: str, backend: GenerationBackend) -> TranslatedPrompt:
+        """The prompt with each record's name turned into the `prompt_name` of its file."""
+        names = {token.name for token in find_tokens(prompt)}
+        if not names:
+            return TranslatedPrompt(prompt)
+        with self._database.read() as session:
+            stored = Adapters(session).names_in_prompts(names)
+        resolved = {name: target for name, (_, target) in stored.items()}
+        if backend.has_registry:
+            files = {name: Path(path) for name, (path, _) in stored.items()}
+            live = backend.prompt_names(list(files.values()))
+            resolved = {name: live[path] for name, path in files.items() if path in live}
+        warnings: list[str] = []
+
+        def _rename(name: str) -> str | None:
+            target = resolved.get(name)
+            if target is None:
+                return None
+            if target.name is None and target.problem:
+                warnings.append(f"“{name}” cannot be applied: {target.problem}")
+            return target.name
+
+        renamed = rename_tokens(prompt, _rename)
+        return TranslatedPrompt(renamed, tuple(dict.fromkeys(warnings)))

@@ -1,0 +1,91 @@
+"""Section 4 of the contract: `/generation`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from starlette.responses import FileResponse, Response
+
+from lora_manager_core.common.schema import Problem
+from lora_manager_core.generation.schemas import (
+    BackendsAnswer,
+    CancelAnswer,
+    ComposeAndGenerateRequest,
+    GenerationAnswer,
+    GenerationParams,
+    Mode,
+    ProgressAnswer,
+    ReturnFormat,
+)
+from lora_manager_core.generation.service import GenerationService
+from lora_manager_core.web.deps import JsonResponse, Provided, api_url
+
+router = APIRouter(prefix="/generation", tags=["generation"])
+
+Service = Annotated[GenerationService, Depends(Provided(GenerationService))]
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Problem} for code in (400, 404, 409, 424, 503)
+}
+
+
+@router.get("/backends", response_model=BackendsAnswer)
+def list_backends(service: Service) -> BackendsAnswer:
+    """Each backend, really asked whether it can generate now, and why not."""
+    return BackendsAnswer(backends=service.backends())
+
+
+@router.post("/generate", response_model=GenerationAnswer, responses=_ERRORS)
+def generate(
+    service: Service,
+    url: Annotated[str, Depends(api_url)],
+    request: GenerationParams,
+    backend: str | None = None,
+    mode: Mode = "immediate",
+    save_images: bool = True,
+    return_format: ReturnFormat = "base64",
+) -> Response:
+    """Make pictures, at once or as a job to follow on the feed."""
+    answer = service.generate(request, backend, mode, save_images, return_format)
+    return _linked(answer, url, return_format)
+
+
+@router.post("/compose-and-generate", response_model=GenerationAnswer, responses=_ERRORS)
+def compose_and_generate(
+    service: Service,
+    url: Annotated[str, Depends(api_url)],
+    request: ComposeAndGenerateRequest,
+    backend: str | None = None,
+    mode: Mode = "immediate",
+    save_images: bool = True,
+    return_format: ReturnFormat = "base64",
+) -> Response:
+    """Compose the active set (or what is asked for) and make pictures of it."""
+    answer = service.compose_and_generate(request, backend, mode, save_images, return_format)
+    return _linked(answer, url, return_format)
+
+
+@router.get("/progress/{job_id}", response_model=ProgressAnswer, responses=_ERRORS)
+def get_progress(service: Service, job_id: str) -> ProgressAnswer:
+    """How far that job is."""
+    return service.progress(job_id)
+
+
+@router.post("/jobs/{job_id}/cancel", response_model=CancelAnswer, responses=_ERRORS)
+def cancel_job(service: Service, job_id: str) -> CancelAnswer:
+    """Stop a job: a queued one never starts, a running one stops at its next step."""
+    service.cancel(job_id)
+    return CancelAnswer(success=True, status="cancelled", message="The job is being stopped.")
+
+
+@router.get("/results/{job_id}/images/{number}", responses=_ERRORS)
+def get_image(service: Service, job_id: str, number: int) -> FileResponse:
+    """One finished picture as PNG, with its infotext inside."""
+    headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+    return FileResponse(service.image_path(job_id, number), media_type="image/png", headers=headers)
+
+
+def _linked(answer: GenerationAnswer, url: str, return_format: ReturnFormat) -> Response:
+    if return_format == "url" and answer.images:
+        answer.images = [url + image for image in answer.images]
+    return JsonResponse(answer.model_dump())

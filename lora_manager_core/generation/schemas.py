@@ -1,0 +1,93 @@
+"""What goes in and out of the generation routes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from lora_manager_core.common.schema import RequestModel
+from lora_manager_core.compose.schemas import ComposeRequest, ComposeWarning, Prompt
+
+ReturnFormat = Literal["base64", "file_path", "url"]
+Mode = Literal["immediate", "deferred"]
+
+
+class GenerationOptions(RequestModel):
+    """Everything about a picture but its prompt."""
+
+    negative_prompt: Prompt = ""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 20
+    sampler_name: Annotated[str, Field(min_length=1, max_length=100)] = "DPM++ 2M"
+    cfg_scale: Annotated[float, Field(ge=0, le=1000)] = 7.0
+    width: Annotated[int, Field(ge=16, le=16_384)] = 512
+    height: Annotated[int, Field(ge=16, le=16_384)] = 512
+    seed: Annotated[int, Field(ge=-1, le=2**63 - 1, description="-1: a random one.")] = -1
+    batch_size: Annotated[int, Field(ge=1, le=64)] = 1
+    n_iter: Annotated[int, Field(ge=1, le=64)] = 1
+    denoising_strength: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class GenerationParams(GenerationOptions):
+    """One picture order."""
+
+    prompt: Prompt
+
+
+class ComposeAndGenerateRequest(RequestModel):
+    """A composition, and the pictures to make of it."""
+
+    compose_request: ComposeRequest = Field(default_factory=ComposeRequest)
+    generation_params: GenerationOptions = Field(default_factory=GenerationOptions)
+
+
+class BackendInfo(BaseModel):
+    """One backend, asked just now."""
+
+    name: str
+    available: bool
+    reason: str | None
+    model: str | None
+    base_model: str | None
+    default: bool
+
+
+class BackendsAnswer(BaseModel):
+    """Every registered backend."""
+
+    backends: list[BackendInfo]
+
+
+class GenerationAnswer(BaseModel):
+    """A job and, once it is completed, its pictures in the format asked for."""
+
+    job_id: str
+    status: Literal["queued", "processing", "completed", "failed", "cancelled"]
+    images: list[str] | None = None
+    progress: float | None = None
+    error_message: str | None = None
+    generation_info: dict[str, Any] | None = None
+    warnings: list[str] = Field(default_factory=list)
+    prompt: str | None = None
+    compose_warnings: list[ComposeWarning] | None = None
+
+
+class ProgressAnswer(BaseModel):
+    """How far one job is."""
+
+    job_id: str
+    status: Literal["queued", "processing", "completed", "failed", "cancelled"]
+    progress: float
+    current_step: int | None
+    total_steps: int | None
+    eta_seconds: float | None
+    message: str | None
+    error_message: str | None
+
+
+class CancelAnswer(BaseModel):
+    """The outcome of a cancel call."""
+
+    success: bool
+    status: str
+    message: str

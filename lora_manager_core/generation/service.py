@@ -1,0 +1,280 @@
+"""What a person does with pictures: order them now or later, follow, cancel, fetch."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lora_manager_core.backends.registry import BackendRegistry
+from lora_manager_core.compose.schemas import DeliveryRequest, DeliveryStarted
+from lora_manager_core.compose.service import ComposeService
+from lora_manager_core.db.models import Job
+from lora_manager_core.db.unit_of_work import Database, WriteSession
+from lora_manager_core.errors import (
+    BackendUnavailable,
+    Busy,
+    InvalidRequest,
+    JobNotFound,
+    LoraManagerError,
+    NotFound,
+    Unprocessable,
+)
+from lora_manager_core.generation.jobs import GENERATION_JOB, GenerationJob
+from lora_manager_core.generation.pictures import PictureFolder
+from lora_manager_core.generation.repository import Results, ResultWriter
+from lora_manager_core.generation.schemas import (
+    BackendInfo,
+    ComposeAndGenerateRequest,
+    GenerationAnswer,
+    GenerationParams,
+    Mode,
+    ProgressAnswer,
+    ReturnFormat,
+)
+from lora_manager_core.queueing.base import (
+    CANCELLED,
+    FAILED,
+    GPU_LANE,
+    PENDING,
+    RETRYING,
+    RUNNING,
+    SUCCEEDED,
+)
+from lora_manager_core.queueing.runner import JobRunner
+from lora_manager_core.queueing.service import Jobs
+
+#: State of a job row → word of this API.
+STATUS_WORDS: dict[str, Any] = {
+    PENDING: "queued",
+    RETRYING: "queued",
+    RUNNING: "processing",
+    SUCCEEDED: "completed",
+    FAILED: "failed",
+    CANCELLED: "cancelled",
+}
+#: Callers that may wait for their picture at once: each holds one of the server's threads.
+_MOST_WAITING = 8
+
+
+class GenerationService:
+    """Orders of pictures, each a job of the GPU lane."""
+
+    def __init__(
+        self,
+        database: Database,
+        jobs: Jobs,
+        runner: JobRunner,
+        backends: BackendRegistry,
+        compose: ComposeService,
+        job: GenerationJob,
+        pictures: PictureFolder,
+    ) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._backends = backends
+        self._compose = compose
+        self._pictures = pictures
+        self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
+        runner.register(GENERATION_JOB, job.run)
+
+    def backends(self) -> list[BackendInfo]:
+        """Every backend, really asked."""
+        default = self._backends.default_name
+        return [
+            BackendInfo(
+                name=status.name,
+                available=status.available,
+                reason=status.reason,
+                model=status.model,
+                base_model=status.architecture,
+                default=status.name == default,
+            )
+            for status in self._backends.probe_all()
+        ]
+
+    def generate(
+        self,
+        params: GenerationParams,
+        backend: str | None = None,
+        mode: Mode = "immediate",
+        save_images: bool = True,
+        return_format: ReturnFormat = "base64",
+    ) -> GenerationAnswer:
+        """Order pictures; `immediate` waits for them.
+
+        Raises:
+            BackendUnavailable: the backend cannot generate now, and why.
+            InvalidRequest: pictures that are not kept cannot be linked to.
+            Busy: too many callers wait already.
+            LoraManagerError: in `immediate` mode, whatever ended the job.
+        """
+        if not save_images and (return_format != "base64" or mode == "deferred"):
+            raise InvalidRequest(
+                "Pictures that are not saved can only be returned as base64, at once."
+            )
+        status = self._backends.probe(backend)
+        if not status.available:
+            raise BackendUnavailable(status.reason or f"“{status.name}” is not available.")
+        warnings = odd_values(params)
+        if mode == "deferred":
+            job = self._submit(params, status.name, warnings)
+            return GenerationAnswer(
+                job_id=job.id,
+                status="queued",
+                progress=0.0,
+                warnings=warnings,
+                prompt=params.prompt,
+            )
+        if not self._waiting.acquire(blocking=False):
+            raise Busy("Too many requests wait for their pictures; use mode=deferred and the feed.")
+        try:
+            job = self._jobs.wait(self._submit(params, status.name, warnings).id)
+        finally:
+            self._waiting.release()
+        return self._answer(job, params.prompt, save_images, return_format)
+
+    def compose_and_generate(
+        self,
+        request: ComposeAndGenerateRequest,
+        backend: str | None = None,
+        mode: Mode = "immediate",
+        save_images: bool = True,
+        return_format: ReturnFormat = "base64",
+    ) -> GenerationAnswer:
+        """Compose, then generate from what came out; `InvalidRequest` when nothing is active."""
+        composition = self._compose.compose(request.compose_request)
+        if not composition.tokens:
+            raise InvalidRequest(
+                "No adapter is active, so there is nothing to compose; activate one first.",
+                code_hint="none_active",
+            )
+        params = GenerationParams(
+            prompt=composition.prompt, **request.generation_params.model_dump()
+        )
+        answer = self.generate(params, backend, mode, save_images, return_format)
+        answer.compose_warnings = composition.warnings
+        return answer
+
+    def open_delivery(
+        self, session: WriteSession, prompt: str, request: DeliveryRequest
+    ) -> DeliveryStarted:
+        """Add a composed prompt as a job, in the unit of work that composed it.
+
+        Raises:
+            Unprocessable: an unknown mode, or parameters that are none.
+        """
+        if request.mode != "sdnext":
+            raise Unprocessable(f"There is no delivery mode “{request.mode}”; there is: sdnext.")
+        options = dict(request.params)
+        backend = options.pop("backend", None)
+        try:
+            params = GenerationParams.model_validate(
+                {**options.pop("generation_params", {}), "prompt": prompt}
+            )
+        except (ValidationError, TypeError) as error:
+            raise Unprocessable(
+                f"The delivery's `generation_params` do not fit: {error}"
+            ) from error
+        if options:
+            raise Unprocessable(f"Unknown delivery parameters: {', '.join(sorted(options))}.")
+        name = self._backends.get(backend).name
+        job = self._submit_in(session, params, name, odd_values(params))
+        return DeliveryStarted(id=job.id, status=job.status)
+
+    def progress(self, job_id: str) -> ProgressAnswer:
+        """How far that job is."""
+        job = self._jobs.get(job_id)
+        return ProgressAnswer(
+            job_id=job.id,
+            status=STATUS_WORDS[job.status],
+            progress=job.progress,
+            current_step=job.step,
+            total_steps=job.steps,
+            eta_seconds=job.eta_s,
+            message=job.message,
+            error_message=(job.error or {}).get("detail"),
+        )
+
+    def cancel(self, job_id: str) -> Job:
+        """Stop a job; raises `JobNotFound` or `JobAlreadyFinished`."""
+        return self._jobs.cancel(job_id)
+
+    def image_path(self, job_id: str, number: int) -> Path:
+        """The file of one picture."""
+        with self._database.read() as session:
+            images = Results(session).images(job_id)
+        for image in images:
+            if image.number == number:
+                path = self._pictures.read(image.file_path)
+                if path.is_file():
+                    return path
+                raise NotFound("The picture's file is gone from the output folder.")
+        raise JobNotFound(f"There is no picture {number} of job {job_id}.")
+
+    def _submit(self, params: GenerationParams, backend: str, warnings: list[str]) -> Job:
+        with self._database.write() as session:
+            return self._submit_in(session, params, backend, warnings)
+
+    def _submit_in(
+        self, session: WriteSession, params: GenerationParams, backend: str, warnings: list[str]
+    ) -> Job:
+        payload = {"backend": backend, "params": params.model_dump(), "warnings": warnings}
+        return self._jobs.submit(session, GENERATION_JOB, GPU_LANE, payload)
+
+    def _answer(
+        self, job: Job, prompt: str, save_images: bool, return_format: ReturnFormat
+    ) -> GenerationAnswer:
+        if job.status == FAILED:
+            raise _failure(job)
+        answer = GenerationAnswer(
+            job_id=job.id, status=STATUS_WORDS[job.status], progress=job.progress, prompt=prompt
+        )
+        if job.status != SUCCEEDED or job.result is None:
+            return answer
+        answer.generation_info = job.result["generation_info"]
+        answer.warnings = job.result["warnings"]
+        with self._database.read() as session:
+            paths = [Path(image.file_path) for image in Results(session).images(job.id)]
+        if return_format == "url":
+            answer.images = job.result["images"]
+        elif return_format == "file_path":
+            answer.images = [str(path) for path in paths]
+        else:
+            answer.images = [base64.b64encode(path.read_bytes()).decode() for path in paths]
+        if not save_images:
+            with self._database.write() as session:
+                ResultWriter(session).forget(job.id)
+            self._pictures.remove(paths)
+        return answer
+
+
+def odd_values(params: GenerationParams) -> list[str]:
+    """What looks like a slip in an order; it is done all the same."""
+    warnings = []
+    if params.width % 8 or params.height % 8:
+        warnings.append("Width and height should be multiples of 8; they will be rounded down.")
+    if params.width * params.height > 4096 * 4096:
+        warnings.append("This is a very large picture; it may not fit into memory.")
+    if params.width < 64 or params.height < 64:
+        warnings.append("This is a very small picture; models are trained on larger ones.")
+    if params.steps > 150:
+        warnings.append("More than 150 steps rarely improve a picture.")
+    if params.cfg_scale > 30:
+        warnings.append("A CFG scale above 30 usually burns the picture.")
+    if not params.prompt.strip():
+        warnings.append("The prompt is empty.")
+    return warnings
+
+
+def _failure(job: Job) -> LoraManagerError:
+    """The error that ended a job, as the problem it was."""
+    stored = job.error or {}
+    error = LoraManagerError(stored.get("detail", "The job failed; see the log."), job_id=job.id)
+    error.status = stored.get("status", 500)
+    error.code = stored.get("code", "generation_failed")
+    error.title = "Generation failed"
+    return error

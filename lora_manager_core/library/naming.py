@@ -1,0 +1,24 @@
+"""What a scan calls a record: as SD.Next calls the file, made unique by folder where two collide."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from lora_manager_core.common.lora_tokens import writable_name
+
+
+def record_name(stem: str, folder: str, taken: Collection[str]) -> str:
+    """A free name for a file: its stem with `.` as `_`; else its folder before it; else a number.
+
+    Characters that no prompt token can hold become `_`. `folder` is relative to the root, with `/`.
+    """
+    plain = writable_name(stem.replace(".", "_")).strip() or "unnamed"
+    if plain not in taken:
+        return plain
+    qualified = writable_name(f"{folder}/{plain}") if folder else plain
+    if qualified not in taken:
+        return qualified
+    number = 2
+    while f"{qualified} {number}" in taken:
+        number += 1
+    return f"{qualified} {number}"

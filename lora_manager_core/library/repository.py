@@ -1,0 +1,91 @@
+"""The queries of a scan: what is known of each file, and changes of many records at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+
+from lora_manager_core.adapters.repository import AdapterWriter
+from lora_manager_core.db.models import Adapter, ExcludedFile
+from lora_manager_core.db.unit_of_work import ReadSession
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """What the catalogue knows of one file, enough to see whether it changed."""
+
+    pk: int
+    name: str
+    path: str
+    key: str
+    size: int
+    mtime_ns: int
+    side_signature: str
+    state: str
+    prompt_name: str | None
+    prompt_name_problem: str | None
+
+
+class LibraryRecords:
+    """The catalogue as a scan reads it."""
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = session
+
+    def known_files(self) -> list[KnownFile]:
+        """Every record's file."""
+        query = select(
+            Adapter.pk,
+            Adapter.name,
+            Adapter.file_path,
+            Adapter.file_key,
+            Adapter.file_size,
+            Adapter.file_mtime_ns,
+            Adapter.side_signature,
+            Adapter.file_state,
+            Adapter.prompt_name,
+            Adapter.prompt_name_problem,
+        )
+        return [KnownFile(*tuple(row)) for row in self._session.execute(query)]
+
+    def excluded_keys(self) -> set[str]:
+        """Keys of the files that people took out."""
+        return set(self._session.scalars(select(ExcludedFile.file_key)))
+
+    def by_row_number(self, numbers: Sequence[int]) -> dict[int, Adapter]:
+        """The records with those row numbers."""
+        found = self._session.scalars(select(Adapter).where(Adapter.pk.in_(numbers)))
+        return {adapter.pk: adapter for adapter in found}
+
+    def counts(self) -> dict[str, int]:
+        """How many records there are, and how many are unreadable or missing."""
+        query = select(
+            func.count(),
+            func.count(Adapter.file_problem),
+            func.count().filter(Adapter.file_state == "missing"),
+        )
+        total, unreadable, missing = self._session.execute(query).one()
+        return {"total": total, "unreadable": unreadable, "missing": missing}
+
+
+class LibraryWriter(AdapterWriter):
+    """The catalogue as a scan changes it."""
+
+    def mark_missing(self, numbers: Sequence[int], updated_at: str) -> None:
+        """Say of many records that their file is gone."""
+        self._session.execute(
+            update(Adapter)
+            .where(Adapter.pk.in_(numbers))
+            .values(file_state="missing", updated_at=updated_at)
+            .execution_options(synchronize_session=False)
+        )
+        self._bump()
+
+    def set_prompt_names(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Store what resolves to each file, by row number."""
+        if rows:
+            self._session.execute(update(Adapter), rows)
+            self._bump()

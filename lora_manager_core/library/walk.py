@@ -1,0 +1,176 @@
+"""Walks the library roots: which model files there are, and what lies beside each.
+
+Roots may be several, nested or linked; a folder is entered once, however many ways lead to it, so
+that a loop of links ends. Nothing is opened and nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lora_manager_core.adapters.service import MODEL_SUFFIXES
+from lora_manager_core.common.paths import is_inside
+
+
+@dataclass(slots=True)
+class FoundFile:
+    """One model file. `neighbours` are the names of its folder, lower case → as they are."""
+
+    path: str
+    key: str
+    stem: str
+    folder: str
+    size: int
+    mtime_ns: int
+    side_signature: str
+    neighbours: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderProblem:
+    """A folder that could not be read; what lies below it is left as it was."""
+
+    path: str
+    reason: str
+
+
+@dataclass(slots=True)
+class WalkResult:
+    """What a walk found, sorted by path, and where it could not look."""
+
+    files: list[FoundFile] = field(default_factory=list)
+    problems: list[FolderProblem] = field(default_factory=list)
+
+
+def walk_roots(
+    roots: Sequence[Path], check: Callable[[], None] = lambda: None, skip: Iterable[Path] = ()
+) -> WalkResult:
+    """Find every model file below the roots; `check` is called per folder and may raise to stop.
+
+    Folders whose name begins with a dot are passed over, and so are those named by `skip`.
+    """
+    result = WalkResult()
+    entered: set[tuple[int, int]] = set()
+    skipped = {os.path.normcase(path.absolute()) for path in skip}
+    for root in roots:
+        base = str(root.absolute())
+        pending = [base]
+        while pending:
+            check()
+            folder = pending.pop()
+            if os.path.normcase(folder) in skipped:
+                continue
+            try:
+                pending.extend(_read_folder(base, folder, entered, result.files))
+            except OSError as error:
+                result.problems.append(FolderProblem(folder, _reason(error)))
+    result.files.sort(key=lambda found: found.path)
+    return result
+
+
+def find_file(path: Path, roots: Sequence[Path]) -> FoundFile:
+    """One model file as a walk would have found it; raises OSError if it is gone."""
+    folder = path.absolute().parent
+    base = next((root for root in roots if is_inside(folder, root)), folder)
+    files: list[FoundFile] = []
+    _read_folder(str(base.absolute()), str(folder), set(), files)
+    for found in files:
+        if os.path.basename(found.path) == path.name:  # noqa: PTH119 - texts, see below
+            return found
+    raise FileNotFoundError(path)
+
+
+def _read_folder(
+    base: str, folder: str, entered: set[tuple[int, int]], files: list[FoundFile]
+) -> list[str]:
+    identity = os.stat(folder)  # noqa: PTH116 - ten thousand Path objects would cost more
+    key = (identity.st_dev, identity.st_ino)
+    if key in entered:
+        return []
+    subfolders: list[str] = []
+    models: list[os.DirEntry[str]] = []
+    entries: dict[str, os.DirEntry[str]] = {}
+    with os.scandir(folder) as listing:
+        for entry in listing:
+            name = entry.name
+            if entry.is_dir():
+                if not name.startswith("."):
+                    subfolders.append(entry.path)
+                continue
+            entries[name.lower()] = entry
+            if name.lower().endswith(MODEL_SUFFIXES):
+                models.append(entry)
+    entered.add(key)
+    if models:
+        relative = os.path.relpath(folder, base).replace(os.sep, "/")
+        relative = "" if relative == "." else relative
+        neighbours = {name: entry.name for name, entry in entries.items()}
+        by_stem = _group_by_stem(models, entries)
+        for entry in models:
+            found = _describe(entry, relative, neighbours, by_stem)
+            if found is not None:
+                files.append(found)
+    return sorted(subfolders, reverse=True)
+
+
+def _group_by_stem(
+    models: Sequence[os.DirEntry[str]], entries: Mapping[str, os.DirEntry[str]]
+) -> dict[str, list[os.DirEntry[str]]]:
+    """The files beside each model, by the model's stem without case: `stem.*`, in one pass."""
+    stems: dict[str, list[os.DirEntry[str]]] = {
+        os.path.splitext(model.name)[0].lower(): []  # noqa: PTH122 - see above
+        for model in models
+    }
+    for name, entry in entries.items():
+        stem = name
+        while "." in stem:
+            stem = stem.rpartition(".")[0]
+            group = stems.get(stem)
+            if group is not None:
+                group.append(entry)
+                break
+    return stems
+
+
+def _describe(
+    entry: os.DirEntry[str],
+    folder: str,
+    neighbours: Mapping[str, str],
+    by_stem: Mapping[str, Sequence[os.DirEntry[str]]],
+) -> FoundFile | None:
+    try:
+        status = entry.stat()
+    except OSError:  # gone between listing and looking, or a dangling link
+        return None
+    stem = os.path.splitext(entry.name)[0]  # noqa: PTH122 - see above
+    marks = []
+    for side in by_stem[stem.lower()]:
+        if side.name == entry.name:
+            continue
+        try:
+            side_status = side.stat()
+        except OSError:
+            continue
+        marks.append(f"{side.name}:{side_status.st_size}:{side_status.st_mtime_ns}")
+    marks.sort()
+    return FoundFile(
+        path=entry.path,
+        key=os.path.normcase(entry.path),
+        stem=stem,
+        folder=folder,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        side_signature="|".join(marks),
+        neighbours=neighbours,
+    )
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "The folder does not exist; check the path, or connect its drive."
+    if isinstance(error, PermissionError):
+        return "The folder cannot be read; give this user the right to read it."
+    return f"The folder cannot be read: {error.strerror or error}."

@@ -1,0 +1,56 @@
+"""Bounds what a request may carry."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lora_manager_core.web.errors import ProblemResponse
+
+#: Largest JSON body, in bytes: a bulk call with 100,000 ids has 4 MB.
+MAX_BODY_BYTES = 8 * 2**20
+
+
+class BodyLimitMiddleware:
+    """Answers 413 when the body is larger than allowed, by its length or while it is read."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer for it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self._max_bytes:
+            await self._refuse(scope, receive, send)
+            return
+        seen = 0
+        too_large = False
+
+        async def _count() -> Message:
+            nonlocal seen, too_large
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_bytes:
+                too_large = True
+                return {"type": "http.disconnect"}
+            return message
+
+        async def _send(message: Message) -> None:
+            if not too_large:
+                await send(message)
+
+        await self._app(scope, _count, _send)
+        if too_large:
+            await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = ProblemResponse(
+            413,
+            "too_large",
+            "Request too large",
+            f"The request body is larger than {self._max_bytes // 2**20} MiB.",
+        )
+        await answer(scope, receive, send)
