@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from lora_manager_core.feed.base import Feed, FeedEvent, Listener
+from lora_manager_core.feed.base import STARTED, Feed, FeedEvent, Listener
 
 #: Ended jobs whose last event is still told to a late subscriber.
 _REMEMBERED = 200
@@ -20,7 +20,7 @@ class MemoryFeed(Feed):
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a listener may unsubscribe within its call
         self._listeners: list[Listener] = []
         self._last: OrderedDict[str, FeedEvent] = OrderedDict()
 
@@ -33,7 +33,7 @@ class MemoryFeed(Feed):
             self._last.move_to_end(event.job_id)
             self._forget()
             # Under the lock, so that two threads cannot deliver one job's events out of order.
-            for listener in self._listeners:
+            for listener in tuple(self._listeners):
                 listener(event)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -57,7 +57,7 @@ class MemoryFeed(Feed):
         last = self._last.get(event.job_id)
         if last is None:
             return True
-        if last.is_end:
+        if last.is_end or event.type == STARTED:  # a job tried again has started already
             return False
         before, now = last.data.get("progress"), event.data.get("progress")
         if before is not None and now is not None and not event.is_end:

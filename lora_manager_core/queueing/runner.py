@@ -13,6 +13,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+from sqlalchemy.exc import SQLAlchemyError
+
 from lora_manager_core.common.clock import seconds_between, utc_now
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database
@@ -42,7 +45,9 @@ class JobRunner:
         self._database = database
         self._feed = feed
         self._handlers: dict[str, JobHandler] = {}
-        self._running: dict[str, threading.Event] = {}
+        #: A job may be queued twice, so each try to run it has a flag of its own.
+        self._running: dict[str, list[threading.Event]] = {}
+        self._stopped = False
         self._lock = threading.Lock()
         self.owner = str(uuid.uuid4())
 
@@ -53,21 +58,29 @@ class JobRunner:
     def cancel(self, job_id: str) -> None:
         """Tell a job that runs here to stop."""
         with self._lock:
-            flag = self._running.get(job_id)
-        if flag is not None:
-            flag.set()
-
-    def cancel_all(self) -> None:
-        """Tell every job that runs here to stop."""
-        with self._lock:
-            for flag in self._running.values():
+            for flag in self._running.get(job_id, ()):
                 flag.set()
+
+    def stop_all(self) -> None:
+        """Tell every job that runs here to stop, and begin none until `resume`."""
+        with self._lock:
+            self._stopped = True
+            for flags in self._running.values():
+                for flag in flags:
+                    flag.set()
+
+    def resume(self) -> None:
+        """Begin jobs again."""
+        with self._lock:
+            self._stopped = False
 
     def run(self, job_id: str) -> None:
         """Run a pending job to its end; does nothing if somebody else took or cancelled it."""
         flag = threading.Event()
         with self._lock:
-            self._running[job_id] = flag
+            if self._stopped:
+                return
+            self._running.setdefault(job_id, []).append(flag)
         try:
             with self._database.write() as session:
                 if not JobWriter(session).claim(job_id, self.owner):
@@ -78,7 +91,9 @@ class JobRunner:
                 self._run_claimed(job, flag)
         finally:
             with self._lock:
-                self._running.pop(job_id, None)
+                self._running[job_id].remove(flag)
+                if not self._running[job_id]:
+                    del self._running[job_id]
 
     def _run_claimed(self, job: Job, flag: threading.Event) -> None:
         publish_started(self._feed, job)
@@ -91,6 +106,7 @@ class JobRunner:
         status, result, error = FAILED, None, None
         try:
             result = dict(self._handlers[job.kind](context))
+            orjson.dumps(result)  # what cannot be stored is a defect of the handler: fail here
             status = SUCCEEDED
         except JobCancelled:
             if self._give_back(job.id):
@@ -100,6 +116,7 @@ class JobRunner:
             error = {"code": failure.code, "detail": failure.detail, "status": failure.status}
             _log.warning("job %s (%s) failed: %s", job.id, job.kind, failure.detail)
         except Exception:  # noqa: BLE001 - the border of a job, see above
+            result = None
             _log.exception("job %s (%s) failed unexpectedly", job.id, job.kind)
             error = {
                 "code": "internal_error",
@@ -110,13 +127,18 @@ class JobRunner:
             stop_heart.set()
             heart.join()
         with self._database.write() as session:
-            if JobWriter(session).finish(job.id, self.owner, status, result, error):
-                started = job.started_at or utc_now()
-                session.after_commit(
-                    lambda: publish_end(
-                        self._feed, job, status, result, error, seconds_between(started, utc_now())
-                    )
+            writer = JobWriter(session)
+            if not writer.finish(job.id, self.owner, status, result, error):
+                # Cancelled meanwhile: that stands, whatever the handler came to.
+                status, result, error = CANCELLED, None, None
+                if not writer.finish(job.id, self.owner, status, result, error):
+                    return  # the lease was lost: the job is somebody else's to end
+            started = job.started_at or utc_now()
+            session.after_commit(
+                lambda: publish_end(
+                    self._feed, job, status, result, error, seconds_between(started, utc_now())
                 )
+            )
 
     def _give_back(self, job_id: str) -> bool:
         """Put a job that this process stopped on its own, not a person, back into the queue."""
@@ -174,9 +196,13 @@ class _RunningJob(JobContext):
     def beat(self, stop: threading.Event) -> None:
         """Renew the lease and look for a cancel that another process asked for."""
         while not stop.wait(LEASE_S / 6):
-            self._keep()
-            with self._database.read() as session:
-                row = JobStore(session).get(self.job_id)
+            try:
+                self._keep()
+                with self._database.read() as session:
+                    row = JobStore(session).get(self.job_id)
+            except SQLAlchemyError:  # the lease outlasts several beats: the next one may succeed
+                _log.warning("the lease of job %s was not renewed", self.job_id, exc_info=True)
+                continue
             if row is None or row.cancel_requested:
                 self._flag.set()
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database, WriteSession
@@ -13,6 +17,11 @@ from lora_manager_core.feed.base import Feed, FeedEvent
 from lora_manager_core.queueing.base import CANCELLED, ENDED, PENDING, RETRYING, JobQueue
 from lora_manager_core.queueing.runner import publish_end
 from lora_manager_core.queueing.store import LEASE_S, JobStore, JobWriter
+
+_log = logging.getLogger(__name__)
+
+#: How often a waiter looks at the row itself, for jobs that end in another process.
+_LOOK_INTERVAL_S = 1.0
 
 
 class Jobs:
@@ -72,11 +81,9 @@ class Jobs:
         unsubscribe = self._feed.subscribe(_listen)
         try:
             job = self.get(job_id)
-            waited = 0.0
-            while job.status not in ENDED and (timeout_s is None or waited < timeout_s):
-                # The feed wakes us; the row is looked at too, for jobs that end elsewhere.
-                ended.wait(1.0)
-                waited += 1.0
+            give_up_at = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+            while job.status not in ENDED and (left_s := give_up_at - time.monotonic()) > 0:
+                ended.wait(min(_LOOK_INTERVAL_S, left_s))
                 job = self.get(job_id)
             return job
         finally:
@@ -91,25 +98,32 @@ class Jobs:
         self._recover()
         self._queue.start()
         if self._keeper is None:
-            self._stopped.clear()
-            self._keeper = threading.Thread(target=self._keep, name="job-keeper", daemon=True)
+            self._stopped = threading.Event()
+            self._keeper = threading.Thread(
+                target=self._keep, args=(self._stopped,), name="job-keeper", daemon=True
+            )
             self._keeper.start()
 
     def stop(self) -> None:
         """Stop the queue; running jobs are put back for the next start."""
         self._stopped.set()
         self._queue.stop()
-        self._keeper = None
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.join(timeout=5.0)
 
-    def _keep(self) -> None:
-        while not self._stopped.wait(LEASE_S / 2):
-            self._recover()
+    def _keep(self, stopped: threading.Event) -> None:
+        while not stopped.wait(LEASE_S / 2):
+            try:
+                self._recover()
+            except SQLAlchemyError:  # the next look may succeed
+                _log.warning("abandoned jobs were not looked for", exc_info=True)
 
     def _recover(self) -> None:
         with self._database.write() as session:
             released = JobWriter(session).release_abandoned()
         for job in released:
-            if job.status == CANCELLED:
-                publish_end(self._feed, job, CANCELLED, None, None, None)
+            if job.status in ENDED:
+                publish_end(self._feed, job, job.status, None, job.error, None)
             else:
                 self._queue.submit(job.lane, job.id)

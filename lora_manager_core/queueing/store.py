@@ -12,10 +12,13 @@ from sqlalchemy.engine import CursorResult
 from lora_manager_core.common.clock import utc_after, utc_now
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
-from lora_manager_core.queueing.base import CANCELLED, PENDING, RETRYING, RUNNING
+from lora_manager_core.queueing.base import CANCELLED, FAILED, PENDING, RETRYING, RUNNING
 
 #: How long a worker may be silent before its job counts as abandoned.
 LEASE_S = 60.0
+#: How often a job may be begun and abandoned. One that ends its process each time (out of memory)
+#: would otherwise end it at every start.
+_MOST_ATTEMPTS = 3
 
 
 class JobStore:
@@ -28,7 +31,7 @@ class JobStore:
         """The job, fresh from the database."""
         return self._session.get(Job, job_id, populate_existing=True)
 
-    def list_by_status(self, statuses: Sequence[str], limit: int = 1000) -> list[Job]:
+    def list_by_status(self, statuses: Sequence[str], limit: int | None = None) -> list[Job]:
         """Jobs in one of these states, oldest first."""
         query = (
             select(Job)
@@ -110,9 +113,15 @@ class JobWriter(JobStore):
         result: Mapping[str, Any] | None,
         error: Mapping[str, Any] | None,
     ) -> bool:
-        """End a job that this owner runs; False if it has ended already."""
+        """End a job that this owner runs; False if it is not its own (any more).
+
+        A job that somebody cancelled can only end as cancelled: False for every other end.
+        """
+        allowed = _held_by(job_id, owner)
+        if status != CANCELLED:
+            allowed &= ~Job.cancel_requested
         return self._set(
-            _held_by(job_id, owner),
+            allowed,
             status=status,
             result=result,
             error=error,
@@ -136,22 +145,37 @@ class JobWriter(JobStore):
         return self._set((Job.id == job_id) & (Job.status == RUNNING), cancel_requested=True)
 
     def release(self, job_id: str, owner: str) -> bool:
-        """Put a job nobody cancelled back into the queue; False if it is to end."""
+        """Put a job nobody cancelled back into the queue; False if it is to end.
+
+        It was not abandoned, so this attempt does not count.
+        """
         return self._set(
             _held_by(job_id, owner) & ~Job.cancel_requested,
             status=RETRYING,
+            attempts=Job.attempts - 1,
             lease_owner=None,
             lease_until=None,
         )
 
     def release_abandoned(self) -> list[Job]:
-        """Give jobs whose lease has run out back to the queue; cancelled ones end."""
+        """Give jobs whose lease has run out back to the queue; cancelled ones end.
+
+        A job abandoned too often ends as failed.
+        """
         abandoned = select(Job).where(Job.status == RUNNING, Job.lease_until < utc_now())
         released = []
         for job in self._session.scalars(abandoned):
             job.lease_owner = job.lease_until = None
             if job.cancel_requested:
                 job.status, job.finished_at = CANCELLED, utc_now()
+            elif job.attempts >= _MOST_ATTEMPTS:
+                job.status, job.finished_at = FAILED, utc_now()
+                job.error = {
+                    "code": "job_abandoned",
+                    "detail": f"The program ended {job.attempts} times while this job ran. "
+                    "Its log may say why; a smaller picture or model needs less memory.",
+                    "status": 500,
+                }
             else:
                 job.status = RETRYING
             released.append(job)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from lora_manager_core.queueing.base import JobQueue
 from lora_manager_core.queueing.runner import JobRunner
 
 _log = logging.getLogger(__name__)
+
+_Lane: TypeAlias = "queue.SimpleQueue[str | None]"
 
 
 class ThreadQueue(JobQueue):
@@ -19,10 +23,10 @@ class ThreadQueue(JobQueue):
     def __init__(self, runner: JobRunner, lanes: Mapping[str, int]) -> None:
         self._runner = runner
         self._sizes = dict(lanes)
-        self._lanes: dict[str, queue.SimpleQueue[str | None]] = {
-            lane: queue.SimpleQueue() for lane in lanes
-        }
+        self._lanes = self._empty_lanes()
         self._threads: list[threading.Thread] = []
+        #: One for each start, so that a thread that outlives its `stop` takes nothing more.
+        self._stopping = threading.Event()
         self._lock = threading.Lock()
 
     def submit(self, lane: str, job_id: str) -> None:
@@ -38,27 +42,38 @@ class ThreadQueue(JobQueue):
         with self._lock:
             if self._threads:
                 return
+            self._runner.resume()
+            self._stopping = threading.Event()
             for lane, size in self._sizes.items():
                 for number in range(size):
                     thread = threading.Thread(
-                        target=self._work, args=(lane,), name=f"{lane}-{number}", daemon=True
+                        target=self._work,
+                        args=(self._lanes[lane], self._stopping),
+                        name=f"{lane}-{number}",
+                        daemon=True,
                     )
                     self._threads.append(thread)
                     thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Ask running jobs to stop and wait for the threads."""
+        """Ask running jobs to stop and wait for the threads; what waits stays a pending row."""
         with self._lock:
             threads, self._threads = self._threads, []
-        self._runner.cancel_all()
+            lanes, self._lanes = self._lanes, self._empty_lanes()
+            self._stopping.set()
+        self._runner.stop_all()
         for lane, size in self._sizes.items():
-            for _ in range(size if threads else 0):
-                self._lanes[lane].put(None)
+            for _ in range(size):
+                lanes[lane].put(None)
+        deadline = time.monotonic() + timeout_s
         for thread in threads:
-            thread.join(timeout_s)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _work(self, lane: str) -> None:
-        while (job_id := self._lanes[lane].get()) is not None:
+    def _empty_lanes(self) -> dict[str, _Lane]:
+        return {lane: queue.SimpleQueue() for lane in self._sizes}
+
+    def _work(self, lane: _Lane, stopping: threading.Event) -> None:
+        while (job_id := lane.get()) is not None and not stopping.is_set():
             try:
                 self._runner.run(job_id)
             except Exception:  # noqa: BLE001 - the border of a worker thread: it must outlive any job

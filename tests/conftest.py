@@ -1,0 +1,162 @@
+"""Fixtures and rules for every test: two databases, honest skips, no network beyond loopback."""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from sqlalchemy.engine import make_url
+
+from lora_manager_core.db.unit_of_work import Database
+
+# Nothing of the shell that the tests run in, and no library that calls home.
+for _name in [name for name in os.environ if name.startswith("LORA_MANAGER_")]:
+    del os.environ[_name]
+os.environ.update(HF_HUB_OFFLINE="1", GRADIO_ANALYTICS_ENABLED="False")
+
+#: Set by `./check` to the servers it starts.
+REDIS_URL = "LORA_TEST_REDIS_URL"
+POSTGRES_URL = "LORA_TEST_POSTGRES_URL"
+
+#: The `database_url` fixture's parameters; other tests may use them under their own names.
+DATABASES = [
+    pytest.param("sqlite", id="sqlite"),
+    pytest.param("postgres", id="postgres", marks=pytest.mark.postgres),
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--sdnext", metavar="DIR", help="an SD.Next checkout, for the tests marked `host`"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    missing = {marker: reason for marker, reason in _what_is_missing(config).items() if reason}
+    for item in items:
+        for marker, reason in missing.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+                break
+
+
+def _what_is_missing(config: pytest.Config) -> dict[str, str | None]:
+    """Why the tests of a marker cannot run here, in one line; None where they can."""
+    browser = Path("/usr/bin/chromium").exists() or shutil.which("chromium")
+    embedded = all(
+        importlib.util.find_spec(name) for name in ("torch", "diffusers", "transformers", "peft")
+    )
+    return {
+        "host": None if config.getoption("--sdnext") else "no SD.Next checkout (--sdnext DIR)",
+        "browser": None
+        if browser and importlib.util.find_spec("playwright")
+        else "no Chromium (Debian package `chromium`) or no Playwright",
+        "embedded": None if embedded else "the `embedded` extra is not installed",
+        "redis": None if os.environ.get(REDIS_URL) else f"no Redis server ({REDIS_URL} is unset)",
+        "postgres": None
+        if os.environ.get(POSTGRES_URL)
+        else f"no PostgreSQL server ({POSTGRES_URL} is unset)",
+    }
+
+
+@pytest.fixture
+def sdnext_dir(pytestconfig: pytest.Config) -> Path:
+    """The SD.Next checkout of `--sdnext`; for tests marked `host`."""
+    return Path(pytestconfig.getoption("--sdnext")).resolve(strict=True)
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database of this test's own: a SQLite file, then PostgreSQL."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{(tmp_path / 'test.sqlite3').as_posix()}"
+    else:
+        yield from _postgres_schema(os.environ[POSTGRES_URL])
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A database with the newest schema, closed after the test."""
+    opened = Database(database_url)
+    try:
+        opened.upgrade()
+        yield opened
+    finally:
+        opened.close()
+
+
+def _postgres_schema(server: str) -> Iterator[str]:
+    """A schema of its own in the one test database: much quicker to make than a database."""
+    name = f"test_{uuid.uuid4().hex}"
+    url = make_url(server).set(drivername="postgresql+psycopg")
+    engine = sqlalchemy.create_engine(
+        url, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")
+        connection.exec_driver_sql(f"CREATE SCHEMA {name}")
+    try:
+        inside = url.update_query_dict({"options": f"-csearch_path={name},public"})
+        yield inside.render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            # A test that leaves a transaction open fails here instead of blocking the run.
+            connection.exec_driver_sql("SET lock_timeout = '10s'")
+            connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
+
+
+class NetworkForbidden(RuntimeError):
+    """A test tried to reach something beyond this machine."""
+
+
+class _NetworkGuard:
+    """An audit hook: it sees every socket of this process, asyncio's too, and patches nothing."""
+
+    active = False
+
+    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
+        if not self.active or not event.startswith("socket."):
+            return
+        host: object = None
+        if event in ("socket.connect", "socket.sendto"):
+            address = args[1]
+            host = address[0] if isinstance(address, tuple) else None  # a str: a Unix socket
+        elif event == "socket.getaddrinfo":
+            host = args[0]
+        if host is not None and not _is_loopback(host):
+            raise NetworkForbidden(
+                f"{event} to {host!r}: tests reach loopback addresses only. Give the HTTP client "
+                "a transport (httpx.MockTransport), or start a small server on 127.0.0.1."
+            )
+
+
+def _is_loopback(host: object) -> bool:
+    name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
+    if name in ("", "localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+_GUARD = _NetworkGuard()
+sys.addaudithook(_GUARD)
+
+
+@pytest.fixture(autouse=True)
+def _no_network() -> Iterator[None]:
+    """Nothing leaves the machine while a test runs, nor while its fixtures are built."""
+    _GUARD.active = True
+    yield
+    _GUARD.active = False

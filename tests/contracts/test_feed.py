@@ -1,0 +1,225 @@
+"""What every progress feed promises. A new feed becomes a second parameter of `FEEDS`.
+
+A feed may deliver on another thread. So nothing here looks at once: it waits for the event, and
+where none may come, for a later one that must.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from lora_manager_core.feed.base import COMPLETE, PROGRESS, STARTED, Feed, FeedEvent
+from lora_manager_core.feed.memory import MemoryFeed
+from tests.fakes.recorder import Recorder
+
+FEEDS = [pytest.param(MemoryFeed, id="memory")]
+
+
+@pytest.fixture(params=FEEDS)
+def feed(request: pytest.FixtureRequest) -> Feed:
+    """An empty feed."""
+    return request.param()
+
+
+@pytest.fixture
+def heard(feed: Feed) -> Recorder:
+    """A listener that was there from the beginning."""
+    recorder = Recorder()
+    feed.subscribe(recorder)
+    return recorder
+
+
+def _started(job_id: str = "job") -> FeedEvent:
+    return FeedEvent(STARTED, job_id, {"job_id": job_id, "progress": 0.0})
+
+
+def _progress(fraction: float, job_id: str = "job") -> FeedEvent:
+    return FeedEvent(PROGRESS, job_id, {"job_id": job_id, "progress": fraction})
+
+
+def _complete(job_id: str = "job", status: str = "completed") -> FeedEvent:
+    return FeedEvent(COMPLETE, job_id, {"job_id": job_id, "status": status})
+
+
+def _settle(feed: Feed, *listeners: Recorder) -> None:
+    """Publish a job of its own and wait for it: all that was published before has been heard."""
+    feed.publish(_complete("settled"))
+    for listener in listeners:
+        listener.wait_for_end("settled")
+
+
+class TestPublishing:
+    def test_reaches_every_listener_in_order(self, feed: Feed, heard: Recorder) -> None:
+        second = Recorder()
+        feed.subscribe(second)
+        events = [_started(), _progress(0.5), _complete()]
+
+        for event in events:
+            feed.publish(event)
+
+        _settle(feed, heard, second)
+        assert heard.of("job") == events
+        assert second.of("job") == events
+
+    def test_keeps_the_jobs_apart(self, feed: Feed, heard: Recorder) -> None:
+        feed.publish(_progress(0.9, "a"))
+        feed.publish(_progress(0.1, "b"))
+        feed.publish(_complete("a"))
+        feed.publish(_progress(0.2, "b"))
+
+        _settle(feed, heard)
+        assert [event.data["progress"] for event in heard.of("b")] == [0.1, 0.2]
+
+    def test_without_a_listener_is_fine(self, feed: Feed) -> None:
+        feed.publish(_started())
+
+        assert [event.job_id for event in feed.last_events()] == ["job"]
+
+    def test_from_four_threads_keeps_the_order_of_each_job(
+        self, feed: Feed, heard: Recorder
+    ) -> None:
+        second = Recorder()
+        feed.subscribe(second)
+        together = threading.Barrier(4)
+
+        def publish_one_job(job_id: str) -> None:
+            together.wait(10)
+            feed.publish(_started(job_id))
+            for percent in range(1, 100):
+                feed.publish(_progress(percent / 100, job_id))
+            feed.publish(_complete(job_id))
+
+        threads = [threading.Thread(target=publish_one_job, args=(str(n),)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+
+        _settle(feed, heard, second)
+        for listener in (heard, second):
+            for number in range(4):
+                events = listener.of(str(number))
+                assert [event.type for event in events] == [STARTED, *[PROGRESS] * 99, COMPLETE]
+                fractions = [event.data["progress"] for event in events[1:-1]]
+                assert fractions == sorted(fractions)
+
+
+class TestOrderOfOneJob:
+    def test_progress_never_falls(self, feed: Feed, heard: Recorder) -> None:
+        for fraction in (0.2, 0.6, 0.4, 0.6, 0.8):
+            feed.publish(_progress(fraction))
+
+        _settle(feed, heard)
+        assert [event.data["progress"] for event in heard.of("job")] == [0.2, 0.6, 0.6, 0.8]
+
+    @pytest.mark.parametrize(
+        "late",
+        [
+            pytest.param(_started(), id="start"),
+            pytest.param(_progress(1.0), id="progress"),
+            pytest.param(_complete(status="failed"), id="second-end"),
+        ],
+    )
+    def test_nothing_follows_the_end(self, feed: Feed, heard: Recorder, late: FeedEvent) -> None:
+        feed.publish(_complete())
+
+        feed.publish(late)
+
+        _settle(feed, heard)
+        assert [event.data["status"] for event in heard.of("job")] == ["completed"]
+
+    @pytest.mark.parametrize("fraction", [0.0, 0.4])
+    def test_a_job_that_is_tried_again_is_told_to_start_once(
+        self, feed: Feed, heard: Recorder, fraction: float
+    ) -> None:
+        feed.publish(_started())
+        feed.publish(_progress(fraction))
+
+        feed.publish(_started())
+
+        _settle(feed, heard)
+        assert [event.type for event in heard.of("job")] == [STARTED, PROGRESS]
+
+
+class TestListening:
+    def test_ends_with_unsubscribing(self, feed: Feed, heard: Recorder) -> None:
+        leaving = Recorder()
+        unsubscribe = feed.subscribe(leaving)
+        feed.publish(_started())
+        _settle(feed, leaving)
+
+        unsubscribe()
+        feed.publish(_complete())
+
+        heard.wait_for_end("job")
+        assert [event.type for event in leaving.of("job")] == [STARTED]
+
+    def test_may_be_ended_twice(self, feed: Feed, heard: Recorder) -> None:
+        unsubscribe = feed.subscribe(Recorder())
+        unsubscribe()
+        unsubscribe()
+
+        _settle(feed, heard)
+
+    def test_may_be_ended_by_the_listener_itself(self, feed: Feed, heard: Recorder) -> None:
+        calls: list[FeedEvent] = []
+        leave: list[Callable[[], None]] = []
+
+        def listen_once(event: FeedEvent) -> None:
+            calls.append(event)
+            leave[0]()
+
+        leave.append(feed.subscribe(listen_once))
+        last = Recorder()
+        feed.subscribe(last)
+
+        # On a thread of its own, so that a deadlock fails this test instead of hanging the run.
+        thread = threading.Thread(
+            target=lambda: [feed.publish(e) for e in (_started(), _complete())], daemon=True
+        )
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive(), "a listener that unsubscribes within its call blocks the feed"
+
+        _settle(feed, heard, last)
+        assert [event.type for event in calls] == [STARTED]
+        assert [event.type for event in last.of("job")] == [STARTED, COMPLETE]
+
+
+class TestLastEvents:
+    def test_are_the_newest_of_each_job_in_order(self, feed: Feed) -> None:
+        feed.publish(_started("a"))
+        feed.publish(_started("b"))
+        feed.publish(_progress(0.5, "a"))
+
+        assert [(e.job_id, e.type) for e in feed.last_events()] == [("b", STARTED), ("a", PROGRESS)]
+
+    def test_tell_a_latecomer_of_an_end(self, feed: Feed) -> None:
+        feed.publish(_started())
+        feed.publish(_complete())
+
+        assert [event.is_end for event in feed.last_events()] == [True]
+
+    def test_forget_old_ends_and_never_a_job_that_runs(self, feed: Feed) -> None:
+        feed.publish(_started("running"))
+        for number in range(1000):
+            feed.publish(_complete(f"ended-{number}"))
+
+        remembered = [event.job_id for event in feed.last_events()]
+
+        assert "running" in remembered
+        assert "ended-999" in remembered
+        assert "ended-0" not in remembered
+        assert len(remembered) < 1000
+
+
+def test_an_envelope_has_type_timestamp_and_data() -> None:
+    envelope = _progress(0.5).envelope()
+
+    assert set(envelope) == {"type", "timestamp", "data"}
+    assert envelope["type"] == PROGRESS
+    assert envelope["data"] == {"job_id": "job", "progress": 0.5}
+    assert envelope["timestamp"].endswith("Z")
