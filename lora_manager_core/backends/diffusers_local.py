@@ -6,7 +6,6 @@ a request means. Prompts are plain: emphasis like `(word:1.2)` is not interprete
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,20 +26,23 @@ from lora_manager_core.backends.base import (
     StepProgress,
 )
 from lora_manager_core.backends.diffusers_lora import applied
-from lora_manager_core.backends.diffusers_model import HeldPipeline, free_memory
+from lora_manager_core.backends.diffusers_model import (
+    HeldPipeline,
+    free_memory,
+    is_out_of_memory,
+)
+from lora_manager_core.backends.diffusers_request import (
+    SEEDS,
+    fitting,
+    prompt_options,
+    too_long,
+)
 from lora_manager_core.backends.diffusers_samplers import choose_scheduler
 from lora_manager_core.backends.embedded_extra import embedded_extra
 from lora_manager_core.backends.infotext import infotext, png_bytes
 from lora_manager_core.backends.lora_wanted import ResolveFile, wanted_loras
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
-from lora_manager_core.common.lora_tokens import strip_tokens
-from lora_manager_core.errors import GenerationFailed, InvalidRequest, OutOfMemory
-
-MAX_IMAGES = 64
-MAX_STEPS = 500
-_SIZE_STEP = 8  # latents are an eighth of the picture
-_MIN_SIZE, _MAX_SIZE = 64, 4096
-_MAX_SEED = 2**32 - 1
+from lora_manager_core.errors import GenerationFailed, OutOfMemory
 
 #: What a pipeline raises for input it cannot work with; anything else is a defect of ours.
 _PIPELINE_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
@@ -91,7 +93,7 @@ class DiffusersBackend(GenerationBackend):
         Picture i has the seed `seed + i` and noise of its own, so it can be made again alone.
         """
         warnings: list[str] = []
-        request = _fitting(request, warnings)
+        request = fitting(request, warnings)
         with self._one_at_a_time:
             _stop_if(is_cancelled)
             pipeline = self._pipeline.get()
@@ -127,6 +129,7 @@ class DiffusersBackend(GenerationBackend):
     ) -> tuple[GeneratedImage, ...]:
         wanted, remarks = wanted_loras(request.prompt, self._resolve)
         warnings.extend(remarks)
+        warnings.extend(too_long(pipeline, request))
         own_scheduler = pipeline.scheduler
         images: list[GeneratedImage] = []
         steps = _Steps(request.n_iter, on_progress, is_cancelled)
@@ -140,8 +143,9 @@ class DiffusersBackend(GenerationBackend):
                     pipeline.scheduler, remark = choose_scheduler(
                         request.sampler_name, own_scheduler
                     )
-                    if remark is not None and iteration == 0:
+                    if remark is not None:
                         warnings.append(remark)
+                        request = replace(request, sampler_name="Default")
                     images += self._one_batch(pipeline, request, iteration, names, steps)
         finally:
             pipeline.scheduler = own_scheduler
@@ -159,11 +163,10 @@ class DiffusersBackend(GenerationBackend):
 
         first = iteration * request.batch_size
         indices = range(first, first + request.batch_size)
-        seeds = [(request.seed + index) % (_MAX_SEED + 1) for index in indices]
+        seeds = [(request.seed + index) % SEEDS for index in indices]
         steps.start(iteration)
         output = pipeline(
-            prompt=[strip_tokens(request.prompt)] * request.batch_size,
-            **_guidance(pipeline, request),
+            **prompt_options(pipeline, request),
             num_inference_steps=request.steps,
             width=request.width,
             height=request.height,
@@ -190,7 +193,7 @@ class DiffusersBackend(GenerationBackend):
 
     def _explained(self, error: Exception, request: GenerationRequest) -> Exception:
         """What the caller is told for an error out of the pipeline; memory is given back."""
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             # its traceback holds every tensor of the failed step
             error.__traceback__ = None
             free_memory()
@@ -239,54 +242,10 @@ class _Steps:
         return {}
 
 
-def _fitting(request: GenerationRequest, warnings: list[str]) -> GenerationRequest:
-    """The request as it can be run: sides in steps of 8, a real seed, nothing out of bounds."""
-    if not 1 <= request.steps <= MAX_STEPS:
-        raise InvalidRequest(f"steps must be between 1 and {MAX_STEPS}, not {request.steps}.")
-    if request.batch_size < 1 or request.n_iter < 1:
-        raise InvalidRequest("batch_size and n_iter must be at least 1.")
-    if request.batch_size * request.n_iter > MAX_IMAGES:
-        raise InvalidRequest(
-            f"{request.batch_size} x {request.n_iter} pictures are too many for one request: "
-            f"at most {MAX_IMAGES}."
-        )
-    for side in (request.width, request.height):
-        if not _MIN_SIZE <= side <= _MAX_SIZE:
-            raise InvalidRequest(f"Sides are {_MIN_SIZE} to {_MAX_SIZE} px, not {side}.")
-    width, height = (side - side % _SIZE_STEP for side in (request.width, request.height))
-    if (width, height) != (request.width, request.height):
-        warnings.append(
-            f"{request.width}x{request.height} was rounded down to {width}x{height}: "
-            f"sides are multiples of {_SIZE_STEP}."
-        )
-    if request.denoising_strength is not None:
-        warnings.append("denoising_strength has no effect without a picture to start from.")
-    seed = request.seed if request.seed >= 0 else random.randint(0, _MAX_SEED)
-    return replace(request, width=width, height=height, seed=seed % (_MAX_SEED + 1))
-
-
-def _guidance(pipeline: Any, request: GenerationRequest) -> dict[str, Any]:
-    """The scale, and the negative prompt where the pipeline takes one (Flux does not by itself)."""
-    options: dict[str, Any] = {"guidance_scale": request.cfg_scale}
-    if getattr(pipeline, "unet", None) is not None or request.negative_prompt:
-        options["negative_prompt"] = [strip_tokens(request.negative_prompt)] * request.batch_size
-    return options
-
-
 def _inference_mode() -> Any:
     with embedded_extra():
         import torch
     return torch.inference_mode()
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """torch.OutOfMemoryError is a RuntimeError; the CPU's allocator raises a plain one."""
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        type(error).__name__ == "OutOfMemoryError"
-        or "out of memory" in text
-        or "not enough memory" in text
-    )
 
 
 def _stop_if(is_cancelled: Callable[[], bool]) -> None:

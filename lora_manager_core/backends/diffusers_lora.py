@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_manager_core.backends.diffusers_model import is_out_of_memory
 from lora_manager_core.backends.embedded_extra import embedded_extra
 from lora_manager_core.backends.lora_layer_names import LayerNames, other_kind
 from lora_manager_core.backends.lora_wanted import WantedLora
@@ -26,7 +27,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: What diffusers and peft raise for a file they cannot take.
-_REFUSALS = (ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError)
+_REFUSALS = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+)
 _LAYER_KINDS = ("Linear", "Conv2d", "LoRACompatibleLinear", "LoRACompatibleConv")
 _DENOISERS = ("unet", "transformer")
 
@@ -76,7 +85,7 @@ def _load_all(
             try:
                 pipeline.load_lora_weights(tensors, adapter_name=_adapter_name(number))
             except _REFUSALS as error:
-                if _out_of_memory(error):
+                if is_out_of_memory(error):
                     raise
                 logger.warning("diffusers refused %s", lora.file, exc_info=True)
                 reason = f"diffusers refused it ({type(error).__name__}: {_first_line(error)})"
@@ -268,10 +277,6 @@ def _not_applied(lora: WantedLora, reason: str) -> str:
 
 def _adapter_name(number: int) -> str:
     return f"lora_{number}"
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
 
 
 def _first_line(error: BaseException) -> str:

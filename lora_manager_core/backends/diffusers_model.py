@@ -24,7 +24,15 @@ LoadPipeline = Callable[[Path, str | None], Any]
 NO_MODEL = "No model is chosen. Give a diffusers model folder as DIFFUSERS_MODEL, or with --model."
 _INDEX = "model_index.json"
 #: What diffusers raises for a folder it cannot make a pipeline of (OSError: a file is missing).
-_LOAD_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
+_LOAD_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+)
 #: Start of `_class_name` in model_index.json → base model as `library.base_labels` names it.
 _ARCHITECTURES = (
     ("StableDiffusionXL", "SDXL"),
@@ -51,8 +59,8 @@ _SD2_TEXT_WIDTH = 1024  # OpenCLIP ViT-H; CLIP-L of SD 1.5 has 768
 class HeldPipeline:
     """One pipeline of one folder: loads on first use, remembers a failed try, can be unloaded.
 
-    A failed try is remembered until the folder's `model_index.json` changes, so that every request
-    does not spend half a minute on finding out the same again.
+    A failed try is remembered until `model_index.json` or a folder of a component changes, so that
+    not every request spends half a minute on finding out the same again.
     """
 
     def __init__(
@@ -80,8 +88,8 @@ class HeldPipeline:
         """Why it cannot be used now, and what to do; None if nothing is known against it. Cheap."""
         if self._folder is None:
             return NO_MODEL
-        index_mtime = _mtime(self._folder / _INDEX)
-        if index_mtime is None:
+        stamp = _stamp(self._folder)
+        if stamp is None:
             return (
                 f"{self._folder} has no {_INDEX}, so it is not a diffusers model folder. "
                 "Point DIFFUSERS_MODEL or --model at the folder that holds this file."
@@ -89,7 +97,7 @@ class HeldPipeline:
         missing = missing_libraries()
         if missing:
             return f"{', '.join(missing)} not installed. {INSTALL_ADVICE}"
-        if self._failure is not None and self._failure[0] == index_mtime:
+        if self._failure is not None and self._failure[0] == stamp:
             return self._failure[1]
         return None
 
@@ -102,6 +110,7 @@ class HeldPipeline:
 
         Raises:
             BackendUnavailable: no folder, no model in it, or it does not load; says why.
+            OutOfMemory: it does not fit into the device's memory.
             ExtraNotInstalled: a library is missing.
         """
         with self._lock:
@@ -109,24 +118,25 @@ class HeldPipeline:
                 return self._pipeline
             problem = self.problem()
             if problem is not None:
-                raise (ExtraNotInstalled if missing_libraries() else BackendUnavailable)(problem)
+                raise (ExtraNotInstalled if INSTALL_ADVICE in problem else BackendUnavailable)(
+                    problem
+                )
             folder = self._folder
             assert folder is not None
-            mtime = _mtime(folder / _INDEX) or 0.0
+            stamp = _stamp(folder) or 0.0
             try:
                 self._pipeline = self._load(folder, self._device)
-            except (
-                OSError,
-                ValueError,
-                TypeError,
-                KeyError,
-                AttributeError,
-                RuntimeError,
-            ) as error:
+            except _LOAD_ERRORS as error:
+                if is_out_of_memory(error):  # may pass next time: not remembered
+                    free_memory()
+                    raise OutOfMemory(
+                        f"The device has too little memory to load {folder.name}. Close other "
+                        "programs that use it, or choose a smaller model."
+                    ) from error
                 logger.exception("The model in %s does not load", folder)
                 lines = str(error).strip().splitlines() or [""]
                 reason = f"The model in {folder} does not load: {type(error).__name__}: {lines[0]}"
-                self._failure = (mtime, reason)
+                self._failure = (stamp, reason)
                 free_memory()
                 raise BackendUnavailable(reason) from error
             self._failure = None
@@ -201,6 +211,16 @@ def free_memory() -> None:
         empty_cache()
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: torch.OutOfMemoryError, and the plain RuntimeError of CPU and MPS."""
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError"
+        or "out of memory" in text
+        or "not enough memory" in text
+    )
+
+
 def _only_fp16(folder: Path) -> bool:
     weights = {
         file.name
@@ -210,9 +230,11 @@ def _only_fp16(folder: Path) -> bool:
     return bool(weights) and all(".fp16." in name for name in weights)
 
 
-def _mtime(file: Path) -> float | None:
+def _stamp(folder: Path) -> float | None:
+    """The newest change of the index or a component's folder, None without an index."""
     try:
-        return file.stat().st_mtime
+        components = [entry for entry in folder.iterdir() if entry.is_dir()]
+        return max(entry.stat().st_mtime for entry in (folder / _INDEX, *components))
     except OSError:
         return None
 

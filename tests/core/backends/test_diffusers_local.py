@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,9 +22,11 @@ from lora_manager_core.backends.base import (
 from lora_manager_core.backends.diffusers_local import DiffusersBackend
 from lora_manager_core.backends.diffusers_model import HeldPipeline
 from lora_manager_core.backends.diffusers_samplers import SAMPLERS
+from lora_manager_core.backends.embedded_extra import embedded_extra
 from lora_manager_core.backends.infotext import read_infotext
 from lora_manager_core.errors import (
     BackendUnavailable,
+    ExtraNotInstalled,
     GenerationFailed,
     InvalidRequest,
     OutOfMemory,
@@ -354,6 +357,7 @@ class TestSampler:
         result = sample.draw("a night city", sampler_name="Quantum")
         assert "Quantum" in result.warnings[0]
         assert "DPMSolverMultistepScheduler" in result.warnings[0]
+        assert "Quantum" not in result.images[0].infotext
 
     def test_karras(self, sample: Sample):
         karras = sample.picture("a night city", sampler_name="DPM++ 2M Karras")
@@ -369,6 +373,11 @@ class TestRequest:
 
     def test_denoising_strength_is_ignored_with_a_warning(self, sample: Sample):
         assert "denoising_strength" in sample.draw("x", denoising_strength=0.5).warnings[0]
+
+    def test_a_prompt_longer_than_the_model_reads(self, sample: Sample):
+        result = sample.draw("a night city " * 40)
+        assert "77" in result.warnings[0]
+        assert sample.draw("a city", negative_prompt="x y " * 60).warnings != ()
 
     def test_a_schedule_stands_at_its_beginning(self, sample: Sample):
         result = sample.draw("a night city <lora:night_city:0.8@0,0.1@1>")
@@ -531,13 +540,28 @@ class TestModel:
                 held.get()
         assert len(tries) == 1
         assert "no unet" in (held.problem() or "")
-        index.touch()
-        import os
-
         os.utime(index, (1, 1))
         with pytest.raises(BackendUnavailable):
             held.get()
         assert len(tries) == 2
+
+    def test_memory_running_out_is_not_held_against_the_folder(self, tmp_path: Path):
+        (tmp_path / "model_index.json").write_text("{}")
+
+        def load(folder: Path, device: str | None) -> Any:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        held = HeldPipeline(tmp_path, load=load)
+        with pytest.raises(OutOfMemory):
+            held.get()
+        assert held.problem() is None
+
+    def test_a_missing_library_names_the_extra(self):
+        with (
+            pytest.raises(ExtraNotInstalled, match=r"sd-lora-manager\[embedded\]"),
+            embedded_extra(),
+        ):
+            import no_such_library  # noqa: F401
 
     def test_close_unloads_and_the_next_picture_loads_again(self, sample: Sample):
         backend = DiffusersBackend(sample.model, lambda name: None, device="cpu")
