@@ -16,7 +16,7 @@ from lora_manager_core.backends.embedded_extra import (
     hide_progress_bars,
     missing_libraries,
 )
-from lora_manager_core.errors import BackendUnavailable, ExtraNotInstalled
+from lora_manager_core.errors import BackendUnavailable, ExtraNotInstalled, OutOfMemory
 
 logger = logging.getLogger(__name__)
 
