@@ -32,20 +32,21 @@ class LoraToken:
 
     @property
     def weight(self) -> float:
-        """The strength of the denoiser: `unet=`, else the first bare number, else 1.0."""
-        bare = _number(self.positional[0]) if self.positional else None
+        """The strength of the denoiser: `unet=`, else `te=`, else the first number, else 1.0.
+
+        That `te=` alone moves the denoiser too is SD.Next's rule (`parse` in its
+        `modules/lora/extra_networks_lora.py`).
+        """
         unet = self.number("unet")
-        if unet is not None:
-            return unet
-        return 1.0 if bare is None else bare
+        return self.text_encoder_weight if unet is None else unet
 
     @property
     def text_encoder_weight(self) -> float:
         """The strength of the text encoders: `te=`, else the first bare number, else 1.0."""
-        bare = _number(self.positional[0]) if self.positional else None
         te = self.number("te")
         if te is not None:
             return te
+        bare = _number(self.positional[0]) if self.positional else None
         return 1.0 if bare is None else bare
 
 

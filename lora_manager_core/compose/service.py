@@ -89,8 +89,11 @@ class ComposeService:
 
 
 def token_of(adapter: Adapter) -> str:
-    """The token of one adapter: its record's name, its weight, `te=` where a person set one."""
-    options = {} if adapter.weight_te is None else {"te": adapter.weight_te}
+    """The token of one adapter: its record's name, its weight, `te=` where a person set one.
+
+    With `te=` alone SD.Next would use that value for the denoiser too, so `unet=` goes with it.
+    """
+    options = {} if adapter.weight_te is None else {"te": adapter.weight_te, "unet": adapter.weight}
     return format_token(adapter.name, adapter.weight, options)
 
 

@@ -6,11 +6,12 @@ record's is left as typed.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lora_manager_core.adapters.repository import Adapters
-from lora_manager_core.backends.base import GenerationBackend
+from lora_manager_core.backends.base import GenerationBackend, PromptName
 from lora_manager_core.common.lora_tokens import find_tokens, rename_tokens
 from lora_manager_core.db.unit_of_work import Database
 
@@ -31,16 +32,7 @@ class PromptTranslator:
 
     def translate(self, prompt: str, backend: GenerationBackend) -> TranslatedPrompt:
         """The prompt with each record's name turned into the `prompt_name` of its file."""
-        names = {token.name for token in find_tokens(prompt)}
-        if not names:
-            return TranslatedPrompt(prompt)
-        with self._database.read() as session:
-            stored = Adapters(session).names_in_prompts(names)
-        resolved = {name: target for name, (_, target) in stored.items()}
-        if backend.has_registry:
-            files = {name: Path(path) for name, (path, _) in stored.items()}
-            live = backend.prompt_names(list(files.values()))
-            resolved = {name: live[path] for name, path in files.items() if path in live}
+        resolved = self.resolve({token.name for token in find_tokens(prompt)}, backend)
         warnings: list[str] = []
 
         def _rename(name: str) -> str | None:
@@ -53,3 +45,17 @@ class PromptTranslator:
 
         renamed = rename_tokens(prompt, _rename)
         return TranslatedPrompt(renamed, tuple(dict.fromkeys(warnings)))
+
+    def resolve(
+        self, names: Collection[str], backend: GenerationBackend
+    ) -> Mapping[str, PromptName]:
+        """What each name resolves to; a name that is no record's is not among them."""
+        if not names:
+            return {}
+        with self._database.read() as session:
+            stored = Adapters(session).names_in_prompts(names)
+        if not backend.has_registry:
+            return {name: target for name, (_, target) in stored.items()}
+        files = {name: Path(path) for name, (path, _) in stored.items()}
+        live = backend.prompt_names(list(files.values()))
+        return {name: live[path] for name, path in files.items() if path in live}

@@ -53,6 +53,10 @@ class Home:
         assert len(found) == 1, [record["name"] for record in self.adapters()]
         return found[0]
 
+    def socket(self, path: str = "/v1/ws/progress", **headers: str) -> Any:
+        """A socket of the API; use it in a `with`."""
+        return self.client.websocket_connect(f"ws://127.0.0.1:7862{path}", headers=headers)
+
     def record_feed(self) -> Recorder:
         """Everything the feed tells from now on."""
         recorder = Recorder()

@@ -30,7 +30,9 @@ class TestFind:
             pytest.param("<lora:ink>", 1.0, 1.0, id="no weight"),
             pytest.param("<lora:ink:0.8>", 0.8, 0.8, id="weight"),
             pytest.param("<lora:ink:-0.5>", -0.5, -0.5, id="negative"),
-            pytest.param("<lora:ink:0.8:te=0.3>", 0.8, 0.3, id="te of its own"),
+            pytest.param(
+                "<lora:ink:0.8:te=0.3>", 0.3, 0.3, id="te alone moves both, as in the host"
+            ),
             pytest.param("<lora:ink:0.8:unet=0.3>", 0.3, 0.8, id="unet of its own"),
             pytest.param("<lora:ink:te=0.2:unet=0.3>", 0.3, 0.2, id="both named, no weight"),
             pytest.param("<lora:ink:nan>", 1.0, 1.0, id="not a number"),
@@ -76,7 +78,9 @@ class TestWrite:
 
     @given(name=NAMES, weight=st.integers(-4000, 4000).map(lambda n: n / 1000))
     def test_what_is_written_is_read_back(self, name: str, weight: float):
-        token = only_token(f"before {format_token(name, weight, {'te': weight / 2})} after")
+        token = only_token(
+            f"before {format_token(name, weight, {'te': weight / 2, 'unet': weight})} after"
+        )
         assert token.name == name
         assert token.weight == weight
         assert token.text_encoder_weight == pytest.approx(weight / 2, abs=0.0006)
