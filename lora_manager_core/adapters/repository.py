@@ -39,6 +39,7 @@ from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
 RECORD_COLUMNS = tuple(name for name in AdapterRecord.model_fields if name != "preview_url")
 
 _ADAPTERS = cast_type(Table, Adapter.__table__)
+_ADAPTER_TAGS = cast_type(Table, AdapterTag.__table__)
 _JSON = frozenset(c.name for c in _ADAPTERS.columns if isinstance(c.type, JsonText))
 _JSON_INDEXES = tuple(i for i, name in enumerate(RECORD_COLUMNS) if name in _JSON)
 _SELECTED = [
@@ -229,6 +230,7 @@ class AdapterWriter(Adapters):
         adapter.search_text = search_text(adapter)
         self._session.add(adapter)
         self._session.flush()
+        self._index_new_rows()
         self._write_tags({adapter.pk: adapter.tags})
         self._bump()
 
@@ -286,6 +288,7 @@ class AdapterWriter(Adapters):
         # Core, not ORM: one statement for all rows, where the ORM makes one per pattern of nulls.
         defaults = _defaults()
         self._session.connection().execute(insert(_ADAPTERS), [{**defaults, **row} for row in rows])
+        self._index_new_rows()
         tags = {row["id"]: row["tags"] for row in rows if row["tags"]}
         self._write_tags({pk: tags[i] for pk, i in self._row_numbers(list(tags))})
         self._bump()
@@ -302,6 +305,14 @@ class AdapterWriter(Adapters):
         self._write_tags(retagged)
         self._bump()
 
+    def _index_new_rows(self) -> None:
+        """Bring added rows into the full-text index; changes and deletions have triggers."""
+        if self._sqlite:
+            self._session.connection().exec_driver_sql(
+                "INSERT INTO adapters_fts (rowid, search_text) SELECT pk, search_text FROM adapters"
+                " WHERE pk > (SELECT coalesce(max(id), 0) FROM adapters_fts_docsize)"
+            )
+
     def _row_numbers(self, adapter_ids: Sequence[str]) -> Iterable[tuple[int, str]]:
         for start in range(0, len(adapter_ids), _CHUNK):
             chunk = adapter_ids[start : start + _CHUNK]
@@ -315,7 +326,7 @@ class AdapterWriter(Adapters):
             for tag in distinct_words(own)
         ]
         if rows:
-            self._session.execute(insert(AdapterTag), rows)
+            self._session.connection().execute(insert(_ADAPTER_TAGS), rows)
 
     def _bump(self) -> None:
         self._session.execute(

@@ -122,6 +122,8 @@ class LibraryScan:
             *plan.changed,
             *plan.moved,
         ]
+        # One thread on purpose: SQLite lets go of the interpreter lock at each row, and a reading
+        # thread beside it would keep the lock for its whole turn each time.
         for start in range(0, len(work), _BATCH):
             batch = work[start : start + _BATCH]
             rows = []
@@ -130,11 +132,8 @@ class LibraryScan:
                 rows.append((record, self._row(found, names)))
             self._store(rows, taken, report)
             done = start + len(batch)
-            context.report(
-                JobProgress(
-                    done / len(work), done, len(work), message=f"Read {done} of {len(work)} files"
-                )
-            )
+            message = f"Read {done} of {len(work)} files"
+            context.report(JobProgress(done / len(work), done, len(work), message=message))
 
     @staticmethod
     def _row(found: FoundFile, names: Mapping[str, PromptName]) -> dict[str, Any]:
