@@ -24,7 +24,11 @@ class PoliteMount(Mount):
         return Match.NONE, {}
 
 
-def mount_politely(app: FastAPI | Starlette, api: FastAPI) -> None:
-    """Put the API under both prefixes, before everything else; safe to call again."""
+def mount_politely(app: FastAPI | Starlette, api: FastAPI, subpath: str = "") -> None:
+    """Put the API under both prefixes, before everything else; safe to call again.
+
+    With a `subpath` (`/sd`), under that as well.
+    """
     others = [route for route in app.router.routes if not isinstance(route, PoliteMount)]
-    app.router.routes[:] = [*(PoliteMount(prefix, api) for prefix in PREFIXES), *others]
+    places = [under + prefix for under in dict.fromkeys(("", subpath)) for prefix in PREFIXES]
+    app.router.routes[:] = [*(PoliteMount(place, api) for place in places), *others]

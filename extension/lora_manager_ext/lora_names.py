@@ -1,0 +1,162 @@
+"""Which NAME in a prompt makes SD.Next load one certain file: its registry is asked, not guessed.
+
+After the host's `modules/lora/lora_load.py`. Files of one base name hide each other there, and
+each rescan lets threads decide anew which one wins, so a name that two files could claim is passed
+over for one that only this file has.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from lora_manager_core.backends.base import PromptName
+from lora_manager_core.common.lora_tokens import unwritable_characters
+
+#: What the host takes for a LoRA file.
+_ENDINGS = (".safetensors", ".pt", ".ckpt")
+
+
+class RegistryEntry(Protocol):
+    """One LoRA as the host lists it (`NetworkOnDisk`)."""
+
+    name: str
+    filename: str
+
+
+class LoraNames:
+    """Looks names up in `aliases`, the host's own live dictionary; `refresh` has it read anew."""
+
+    def __init__(
+        self,
+        aliases: Callable[[], Mapping[str, RegistryEntry]],
+        lora_dir: Callable[[], Path],
+        refresh: Callable[[], None],
+    ) -> None:
+        self._aliases = aliases
+        self._lora_dir = lora_dir
+        self._refresh = refresh
+        self._rivals = _Rivals()
+        self._searched: set[tuple[str, int]] = set()
+
+    def resolve(self, files: Sequence[Path]) -> dict[Path, PromptName]:
+        """For each file what resolves to it, or what is wrong."""
+        found = {file: self._resolve(file) for file in files}
+        unlisted = [file for file, name in found.items() if name is None and self._is_news(file)]
+        if unlisted:
+            self._refresh()
+            found.update({file: self._resolve(file) for file in unlisted})
+        return {file: name or _last_resort(file) for file, name in found.items()}
+
+    def file_of(self, name: str) -> str:
+        """The file a name stands for, as a comparison key; the name itself if it is nobody's."""
+        entry = self._aliases().get(name)
+        path = entry.filename if entry else name if name.startswith("/") else None
+        return os.path.realpath(path) if path else name
+
+    def _resolve(self, file: Path) -> PromptName | None:
+        """A name out of the registry; None if there is none that is this file's own."""
+        aliases = self._aliases()
+        stem = file.stem
+        entry_name = stem.replace(".", "_")
+        short = [name for name in dict.fromkeys((entry_name, stem)) if not _unwritable(name)]
+        full = self._full_name(file)
+        if self._is_contested(file, entry_name, aliases):
+            # the short names are anybody's; a path below the folder is this file's alone
+            short = []
+        names = [*short, *([full] if full and full != stem and not _unwritable(full) else [])]
+        for name in names:
+            entry = aliases.get(name)
+            if entry is not None and _same_file(entry.filename, file):
+                return PromptName(name)
+        return None
+
+    def _full_name(self, file: Path) -> str | None:
+        try:
+            below = file.relative_to(self._lora_dir())
+        except ValueError:
+            return None
+        return below.with_suffix("").as_posix()
+
+    def _is_contested(
+        self, file: Path, entry_name: str, aliases: Mapping[str, RegistryEntry]
+    ) -> bool:
+        rivals = self._rivals.of(aliases, entry_name)
+        if any(not _same_file(rival, file) for rival in rivals):
+            return True
+        # a file directly in the folder has no name but the short one: hidden, it is listed nowhere
+        stems = dict.fromkeys((entry_name, file.stem))
+        top = (self._lora_dir() / (stem + ending) for stem in stems for ending in _ENDINGS)
+        return any(path.is_file() and not _same_file(str(path), file) for path in top)
+
+    def _is_news(self, file: Path) -> bool:
+        """Whether the registry may only be behind: asked once for each state of a file."""
+        try:
+            state = (str(file), file.stat().st_mtime_ns)
+        except OSError:
+            return False
+        if state in self._searched or self._full_name(file) is None:
+            return False
+        self._searched.add(state)
+        return True
+
+
+class _Rivals:
+    """Entry name → files that carry it; made anew when the registry was."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, object, object] | None = None
+        self._files: dict[str, set[str]] = {}
+
+    def of(self, aliases: Mapping[str, RegistryEntry], entry_name: str) -> set[str]:
+        entries = list(aliases.values())
+        if not entries:
+            return set()
+        # a rescan makes new entry objects, so the ends of the list tell one state from another
+        seen = (len(entries), entries[0], entries[-1])
+        if self._seen is None or not _same_state(self._seen, seen):
+            files: dict[str, set[str]] = {}
+            for entry in entries:
+                files.setdefault(entry.name, set()).add(entry.filename)
+            self._files, self._seen = files, seen
+        return self._files.get(entry_name, set())
+
+
+def _same_state(a: tuple[int, object, object], b: tuple[int, object, object]) -> bool:
+    return a[0] == b[0] and a[1] is b[1] and a[2] is b[2]
+
+
+def _last_resort(file: Path) -> PromptName:
+    """The absolute path, which the host loads where it starts with `/`; else what to do."""
+    path = str(file)
+    if not file.is_file():
+        return PromptName(None, f"{path} is not there; put the file back or scan the library.")
+    if path.startswith("/") and not _unwritable(path):
+        return PromptName(path)
+    found = unwritable_characters(file.stem)
+    if found:
+        return PromptName(
+            None,
+            f"A prompt cannot hold the name of {file.name!r}, because of {' '.join(found)}. "
+            "Rename the file.",
+        )
+    return PromptName(
+        None,
+        f"Another file has the same name as {file.name}, and SD.Next may load either. Rename one "
+        "of them, or start SD.Next with an absolute --lora-dir.",
+    )
+
+
+def _unwritable(name: str) -> bool:
+    return bool(unwritable_characters(name))
+
+
+def _same_file(a: str, b: Path) -> bool:
+    if a == str(b):
+        return True
+    try:
+        return b.samefile(a)
+    except OSError:
+        return False
