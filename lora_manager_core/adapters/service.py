@@ -18,7 +18,6 @@ from lora_manager_core.adapters.repository import (
     Adapters,
     AdapterWriter,
     distinct_words,
-    record_from_row,
 )
 from lora_manager_core.adapters.schemas import (
     AdapterCreate,
@@ -73,9 +72,9 @@ class AdapterService:
             revision = adapters.revision()
             filtered = self._count(adapters, revision, query.filter_key)
             total = self._count(adapters, revision, AdapterQuery())
-            rows = adapters.records(query)
+            records = adapters.records(query)
         return {
-            "items": [record_from_row(row) for row in rows],
+            "items": records,
             "total": total,
             "filtered": filtered,
             "page": query.page,
@@ -275,10 +274,10 @@ class AdapterService:
 
 
 def _record(session: ReadSession, adapter_id: str) -> dict[str, Any]:
-    row = Adapters(session).record(adapter_id)
-    if row is None:
+    record = Adapters(session).record(adapter_id)
+    if record is None:
         raise AdapterNotFound(f"There is no adapter {adapter_id}.")
-    return record_from_row(row)
+    return record
 
 
 def _require(adapters: Adapters, adapter_id: str) -> Adapter:
