@@ -1,0 +1,41 @@
+"""What `Jobs` does whichever queue carries them; `tests/contracts/test_queue.py` has the rest."""
+
+from __future__ import annotations
+
+from lora_manager_core.db.unit_of_work import Database
+from lora_manager_core.feed.memory import MemoryFeed
+from lora_manager_core.queueing.base import LIBRARY_LANE, JobQueue
+from lora_manager_core.queueing.service import Jobs
+from lora_manager_core.queueing.store import JobWriter
+
+
+class _RecordingQueue(JobQueue):
+    def __init__(self) -> None:
+        self.submitted: list[str] = []
+
+    def submit(self, lane: str, job_id: str) -> None:
+        self.submitted.append(job_id)
+
+    def cancel(self, job_id: str) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        pass
+
+
+class TestStart:
+    def test_queues_every_job_that_was_left_however_many(self, database: Database) -> None:
+        with database.write() as session:
+            writer = JobWriter(session)
+            left = [writer.create("work", LIBRARY_LANE, {}).id for _ in range(1100)]
+        queue = _RecordingQueue()
+        jobs = Jobs(database, queue, MemoryFeed())
+
+        jobs.start()
+        jobs.stop()
+
+        assert len(queue.submitted) == 1100
+        assert set(queue.submitted) == set(left)
