@@ -8,6 +8,7 @@ depends on being told of the end.
 from __future__ import annotations
 
 import atexit
+import importlib
 import threading
 import time
 from pathlib import Path
@@ -73,6 +74,8 @@ class Extension:
             before_process=hook.before_process,
             unloaded=self.stop,
         )
+        # SD.Next builds its page for many seconds now: time enough for the libraries to come in
+        threading.Thread(target=_load_libraries, name="lora-manager-load", daemon=True).start()
         base, always_visible = self._host.script_base()
         return make_script(base, always_visible, TITLE, hook)
 
@@ -96,7 +99,6 @@ class Extension:
 
                 self._manager = Manager(self._host, self.data_dir(), self._extra_roots())
                 self._manager.start()
-                atexit.register(self.stop)
             self._manager.mount(app)
         self._log.info(
             "LoRA Manager: api=%s/v1 data=%s time=%.2f",
@@ -129,6 +131,13 @@ class Extension:
             )
 
 
+def _load_libraries() -> None:
+    try:
+        importlib.import_module("lora_manager_ext.manager")
+    except ImportError:  # said with its reason when the app starts
+        return
+
+
 _extension: Extension | None = None
 
 
@@ -138,7 +147,9 @@ def register() -> type[Any] | None:
     The same extension is registered again when the host reloads its scripts.
     """
     global _extension
-    _extension = _extension or Extension(Host())
+    if _extension is None:
+        _extension = Extension(Host())
+        atexit.register(_extension.stop)
     libraries = missing()
     if libraries:
         _extension.register_problem(missing_line(libraries))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import os
 import socket
@@ -136,22 +137,19 @@ class RunningHost:
         order = {**_order(prompt), "init_images": [init], "denoising_strength": 0.9}
         return self._picture("/sdapi/v1/img2img", {**order, **more})
 
-    def control(self, prompt: str, **more: Any) -> list[Picture]:
-        """Through `StableDiffusionProcessingControl`: a grid of two seeds and its pictures."""
-        xyz = {
-            "x_type": "[Param] Seed",
-            "x_values": "42, 43",
-            "include_grid": False,
-            "include_images": True,
-            "draw_legend": False,
-        }
-        order = {**_order(prompt), "xyz": xyz, **more}
+    def control(self, prompt: str, **more: Any) -> Picture:
+        """Through `StableDiffusionProcessingControl`, as the Control tab.
+
+        Without `xyz` this host answers 500; with it, it looks for a script by a name that it does
+        not have, and makes one ordinary picture.
+        """
+        order = {**_order(prompt), "xyz": {"x_type": "Nothing"}, **more}
         del order["width"], order["height"]
         order.update(width_before=128, height_before=128)
         answer = self.client.post("/sdapi/v1/control", json=order)
         answer.raise_for_status()
         body = answer.json()
-        return [Picture.from_base64(image, body["info"]) for image in body["images"]]
+        return Picture.from_base64(body["images"][0], html.unescape(body["info"]))
 
     def _picture(self, path: str, order: dict[str, Any]) -> Picture:
         answer = self.client.post(path, json=order)
