@@ -169,7 +169,7 @@ class Adapters:
             return []
         listed = ",".join(map(str, numbers))
         rows = self._session.connection().exec_driver_sql(f"{_RECORDS_SQL}({listed})")
-        found = {row[0]: _record_from_row(row[1:]) for row in rows.tuples()}
+        found = {row[0]: _record_from_row(row[1:]) for row in rows}
         return [found[number] for number in numbers if number in found]
 
     def count(self, query: AdapterQuery) -> int:
@@ -325,7 +325,7 @@ class AdapterWriter(Adapters):
         for start in range(0, len(adapter_ids), _CHUNK):
             chunk = adapter_ids[start : start + _CHUNK]
             query = select(Adapter.pk, Adapter.id).where(Adapter.id.in_(chunk))
-            yield from self._session.execute(query).tuples()
+            yield from self._session.execute(query)
 
     def _write_tags(self, tags: Mapping[int, Iterable[str]]) -> None:
         rows = [
