@@ -21,11 +21,12 @@ from lora_manager_core.adapters.schemas import (
 )
 from lora_manager_core.adapters.service import AdapterService
 from lora_manager_core.common.schema import Problem
-from lora_manager_core.web.deps import JsonResponse, Provided
+from lora_manager_core.web.deps import JsonResponse, Provided, api_url
 
 router = APIRouter(prefix="/adapters", tags=["adapters"])
 
 Service = Annotated[AdapterService, Depends(Provided(AdapterService))]
+ApiUrl = Annotated[str, Depends(api_url)]
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem}}
 _WRITE_ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem},
@@ -37,6 +38,7 @@ _WRITE_ERRORS: dict[int | str, dict[str, Any]] = {
 @router.get("", response_model=AdapterPage)
 def list_adapters(
     service: Service,
+    url: ApiUrl,
     search: Annotated[str, Query(max_length=1000)] = "",
     active_only: bool = False,
     tags: Annotated[str | None, Query(description="Any of these, by comma.")] = None,
@@ -75,13 +77,16 @@ def list_adapters(
         page=page,
         per_page=per_page,
     )
-    return JsonResponse(service.browse(query))
+    listed = service.browse(query)
+    for record in listed["items"]:
+        _link(record, url)
+    return JsonResponse(listed)
 
 
 @router.post("", status_code=201, response_model=AdapterAnswer, responses=_WRITE_ERRORS)
-def create_adapter(service: Service, request: AdapterCreate) -> Response:
+def create_adapter(service: Service, url: ApiUrl, request: AdapterCreate) -> Response:
     """Add an adapter for a file in the library."""
-    return JsonResponse({"adapter": service.create(request)}, 201)
+    return _answer(service.create(request), url, 201)
 
 
 @router.get("/tags", response_model=TagsAnswer)
@@ -97,17 +102,20 @@ def change_many(service: Service, request: BulkRequest) -> Response:
 
 
 @router.get("/{adapter_id}", response_model=AdapterAnswer, responses=_NOT_FOUND)
-def get_adapter(service: Service, adapter_id: str) -> Response:
+def get_adapter(service: Service, url: ApiUrl, adapter_id: str) -> Response:
     """One adapter."""
-    return JsonResponse({"adapter": service.get(adapter_id)})
+    return _answer(service.get(adapter_id), url)
 
 
 @router.patch("/{adapter_id}", response_model=AdapterAnswer, responses=_WRITE_ERRORS)
 def update_adapter(
-    service: Service, adapter_id: str, request: Annotated[AdapterUpdate | None, Body()] = None
+    service: Service,
+    url: ApiUrl,
+    adapter_id: str,
+    request: Annotated[AdapterUpdate | None, Body()] = None,
 ) -> Response:
     """Change fields of one adapter."""
-    return JsonResponse({"adapter": service.update(adapter_id, request)})
+    return _answer(service.update(adapter_id, request), url)
 
 
 @router.delete("/{adapter_id}", status_code=204, responses=_NOT_FOUND)
@@ -119,25 +127,27 @@ def delete_adapter(service: Service, adapter_id: str) -> None:
 @router.post("/{adapter_id}/activate", response_model=AdapterAnswer, responses=_NOT_FOUND)
 def activate_adapter(
     service: Service,
+    url: ApiUrl,
     adapter_id: str,
     ordinal: Annotated[int | None, Query(ge=-(10**9), le=10**9)] = None,
     request: Annotated[ActivateRequest | None, Body()] = None,
 ) -> Response:
     """Put an adapter into the active set."""
     place = request.ordinal if request and request.ordinal is not None else ordinal
-    return JsonResponse({"adapter": service.activate(adapter_id, True, place)})
+    return _answer(service.activate(adapter_id, True, place), url)
 
 
 @router.post("/{adapter_id}/deactivate", response_model=AdapterAnswer, responses=_NOT_FOUND)
 def deactivate_adapter(
     service: Service,
+    url: ApiUrl,
     adapter_id: str,
     ordinal: Annotated[int | None, Query(ge=-(10**9), le=10**9)] = None,
     request: Annotated[ActivateRequest | None, Body()] = None,
 ) -> Response:
     """Take an adapter out of the active set."""
     place = request.ordinal if request and request.ordinal is not None else ordinal
-    return JsonResponse({"adapter": service.activate(adapter_id, False, place)})
+    return _answer(service.activate(adapter_id, False, place), url)
 
 
 @router.get("/{adapter_id}/preview", responses=_NOT_FOUND)
@@ -145,3 +155,14 @@ def get_preview(service: Service, adapter_id: str) -> FileResponse:
     """The preview picture or video beside the model file; ranges and ETag are honoured."""
     headers = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
     return FileResponse(service.preview_path(adapter_id), headers=headers)
+
+
+def _answer(record: dict[str, Any], url: str, status: int = 200) -> Response:
+    return JsonResponse({"adapter": _link(record, url)}, status)
+
+
+def _link(record: dict[str, Any], url: str) -> dict[str, Any]:
+    """The record with the address of its preview under the prefix that was asked."""
+    if record["preview_url"]:
+        record["preview_url"] = url + record["preview_url"]
+    return record

@@ -140,7 +140,7 @@ class AdapterRecord(BaseModel):
     weight_max: float | None
     weight_te: float | None
     trigger_groups: list[TriggerGroup]
-    preview_url: str | None = Field(description="Relative to the API's prefix, e.g. /adapters/…")
+    preview_url: str | None = Field(description="Path of the preview, if there is one.")
     file_state: Literal["present", "missing", "changed"]
     file_problem: str | None = Field(description="Why the file cannot be read, if it cannot.")
     prompt_name: str | None = Field(description="What SD.Next resolves to this very file.")

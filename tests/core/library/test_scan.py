@@ -54,7 +54,7 @@ class TestFirstScan:
         assert alice["trained_words"] == ["alicewords"]
         assert sorted(alice["tags"]) == ["girl", "ink"]
         assert alice["author_username"] == "tenniel"
-        assert alice["preview_url"] == f"/adapters/{alice['id']}/preview"
+        assert alice["preview_url"] == f"/v1/adapters/{alice['id']}/preview"
 
 
 class TestRescan:
