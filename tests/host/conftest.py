@@ -12,6 +12,9 @@ import pytest
 
 from tests.host.running import CONFIG, MODERN, PROJECT, RunningHost
 
+#: A key of ours that the guarded host knows.
+API_KEY = "lm_only-for-tests"
+
 StartHost = Callable[..., RunningHost]
 
 
@@ -113,7 +116,10 @@ def bare(start_host: StartHost) -> RunningHost:
 def guarded(start_host: StartHost) -> RunningHost:
     """With `--auth`; its client is logged in by HTTP Basic."""
     host = start_host(
-        "guarded", flags=("--auth", "ada:lovelace,bob:pa:ss"), auth=("ada", "lovelace")
+        "guarded",
+        flags=("--auth", "ada:lovelace,bob:pa:ss"),
+        auth=("ada", "lovelace"),
+        env={"LORA_MANAGER_API_KEY": API_KEY},
     )
     host.wait_for_scan()
     return host

@@ -215,12 +215,16 @@ class RunningHost:
             return False
         return answer.status_code == 200 and bool(answer.json().get("name"))
 
+    @property
+    def user_data(self) -> Path:
+        """The user's data folder as this host sees it: not that of whoever runs the tests."""
+        return self.folder.parent / f"{self.folder.name}-user"
+
     def _environment(self) -> dict[str, str]:
         return {
             "TORCH_COMPILE_DISABLE": "1",
             "HF_HUB_OFFLINE": "1",
-            # our own files; the default is the home of whoever runs the tests
-            "LORA_MANAGER_DATA_DIR": str(self.folder.parent / f"{self.folder.name}-manager"),
+            "XDG_DATA_HOME": str(self.user_data),
         }
 
 
