@@ -18,6 +18,8 @@ if sys.version_info < (3, 10):  # noqa: UP036 - this runs before anything checks
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+#: The versions everything is tested with, as pip constraints.
+PINS = ROOT / "tests" / "host-pins.txt"
 _BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 _EXE = ".exe" if os.name == "nt" else ""
 
@@ -65,22 +67,23 @@ def install(
     file.write_text(digest.hexdigest(), encoding="utf-8")
 
 
-def install_torch(*options: str) -> None:
+def install_torch() -> None:
     """Install torch on its own, before what depends on it, so that nothing else picks the build."""
     wanted, allowed = _TORCH
     try:
-        pip("torch (the largest part)", wanted, *options)
+        pip("torch (the largest part)", wanted)
     except SetupFailed:
         say(f"  {wanted} is not to be had here; taking the newest")
-        pip("torch", allowed, *options)
+        pip("torch", allowed)
 
 
 def pip(what: str, *arguments: str) -> None:
-    """`pip install` quietly, with one line that says what and how long; raises `SetupFailed`."""
+    """`pip install` quietly within `PINS`, saying what and how long; raises `SetupFailed`."""
     say(f"Installing {what} ...")
     started = time.monotonic()
     command = [program("python"), "-m", "pip", "install", "--disable-pip-version-check", "-q"]
-    done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True)
+    command += ["-c", str(PINS), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SetupFailed(
             f"pip could not install {what}:\n{_tail(done.stdout + done.stderr)}\n"

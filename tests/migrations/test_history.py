@@ -169,7 +169,7 @@ class TestSearchTableOfSqlite:
         yield database
         database.close()
 
-    def test_follows_inserts_updates_and_deletes(self, upgraded: Database) -> None:
+    def test_follows_updates_and_deletes_of_what_it_holds(self, upgraded: Database) -> None:
         find = text("SELECT rowid FROM adapters_fts WHERE adapters_fts MATCH :words")
 
         def found(words: str) -> list[int]:
@@ -188,6 +188,12 @@ class TestSearchTableOfSqlite:
             session.execute(
                 text(f"INSERT INTO adapters ({names}) VALUES (:{names.replace(', ', ', :')})"),
                 values,
+            )
+            # New rows are indexed by whoever adds them, once for a whole batch.
+            session.execute(
+                text(
+                    "INSERT INTO adapters_fts(rowid, search_text) SELECT pk, search_text FROM adapters"
+                )
             )
         assert found("watercol") == [1]
 
