@@ -19,10 +19,10 @@ from PIL import Image, ImageChops, ImageStat
 from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.service import AdapterService
 from lora_manager_core.bootstrap import Application, build_application
-from lora_manager_core.compose.schemas import ComposeRequest
 from lora_manager_core.errors import LoraManagerError
 from lora_manager_core.generation.schemas import (
     ComposeAndGenerateRequest,
+    ComposedGenerationParams,
     GenerationOptions,
     GenerationParams,
 )
@@ -82,7 +82,7 @@ def _run(application: Application) -> int:
     generation = services.get(GenerationService)
     composed = generation.compose_and_generate(
         ComposeAndGenerateRequest(
-            compose_request=ComposeRequest(prefix=_PROMPT), generation_params=_OPTIONS
+            generation_params=ComposedGenerationParams(prompt=_PROMPT, **_OPTIONS.model_dump())
         )
     )
     plain = generation.generate(

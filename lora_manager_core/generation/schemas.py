@@ -34,11 +34,19 @@ class GenerationParams(GenerationOptions):
     prompt: Prompt
 
 
+class ComposedGenerationParams(GenerationOptions):
+    """A picture order whose prompt is composed."""
+
+    prompt: Prompt | None = Field(
+        None, description="Stands for the composition's `prefix` where that is not given."
+    )
+
+
 class ComposeAndGenerateRequest(RequestModel):
     """A composition, and the pictures to make of it."""
 
     compose_request: ComposeRequest = Field(default_factory=ComposeRequest)
-    generation_params: GenerationOptions = Field(default_factory=GenerationOptions)
+    generation_params: ComposedGenerationParams = Field(default_factory=ComposedGenerationParams)
 
 
 class BackendInfo(BaseModel):

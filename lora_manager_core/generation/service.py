@@ -146,14 +146,17 @@ class GenerationService:
         return_format: ReturnFormat = "base64",
     ) -> GenerationAnswer:
         """Compose, then generate from what came out; `InvalidRequest` when nothing is active."""
-        composition = self._compose.compose(request.compose_request)
+        asked = request.compose_request
+        if asked.prefix is None:
+            asked = asked.model_copy(update={"prefix": request.generation_params.prompt})
+        composition = self._compose.compose(asked)
         if not composition.tokens:
             raise InvalidRequest(
                 "No adapter is active, so there is nothing to compose; activate one first.",
                 code_hint="none_active",
             )
         params = GenerationParams(
-            prompt=composition.prompt, **request.generation_params.model_dump()
+            prompt=composition.prompt, **request.generation_params.model_dump(exclude={"prompt"})
         )
         answer = self.generate(params, backend, mode, save_images, return_format)
         answer.compose_warnings = composition.warnings

@@ -1,4 +1,4 @@
-"""What a scan calls a record: as SD.Next calls the file, made unique by folder where two collide."""
+"""What a scan calls a record: as SD.Next calls the file, told apart by folder where two collide."""
 
 from __future__ import annotations
 

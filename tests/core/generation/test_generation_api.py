@@ -177,6 +177,15 @@ class TestComposeAndGenerate:
         png = base64.b64decode(answer["images"][0])
         assert "<lora:alice:1.000>" in (read_infotext(png) or "")
 
+    def test_takes_the_prompt_of_the_parameters_where_the_composition_has_none(self, home):
+        _activate(home, "alice")
+        body = {"generation_params": {**_SMALL, "prompt": "a crow"}}
+        answer = home.client.post("/v1/generation/compose-and-generate", json=body).json()
+        assert answer["prompt"] == "a crow <lora:alice:1.000>"
+        body["compose_request"] = {"prefix": "a fox"}
+        answer = home.client.post("/v1/generation/compose-and-generate", json=body).json()
+        assert answer["prompt"] == "a fox <lora:alice:1.000>"
+
     def test_without_active_adapters_is_refused(self, home):
         answer = home.client.post("/v1/generation/compose-and-generate", json={})
         assert answer.status_code == 400
