@@ -192,7 +192,8 @@ class TestSearchTableOfSqlite:
             # New rows are indexed by whoever adds them, once for a whole batch.
             session.execute(
                 text(
-                    "INSERT INTO adapters_fts(rowid, search_text) SELECT pk, search_text FROM adapters"
+                    "INSERT INTO adapters_fts(rowid, search_text) "
+                    "SELECT pk, search_text FROM adapters"
                 )
             )
         assert found("watercol") == [1]
