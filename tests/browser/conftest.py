@@ -122,7 +122,13 @@ def open_tab(browser: Any, tmp_path: Path) -> Iterator[Any]:
     tabs: list[Tab] = []
 
     def _open(url: str, **context: Any) -> Tab:
-        page = browser.new_context(viewport={"width": 1400, "height": 1000}, **context).new_page()
+        opened = browser.new_context(viewport={"width": 1400, "height": 1000}, **context)
+        # Gradio's page asks for fonts and counters elsewhere: answered with nothing.
+        opened.route(
+            lambda address: not address.startswith("http://127.0.0.1:"),
+            lambda route: route.fulfill(status=200, body=""),
+        )
+        page = opened.new_page()
         page.set_default_timeout(PATIENCE_MS)
         tab = Tab(page)
         page.on("pageerror", lambda error: tab.errors.append(str(error)))

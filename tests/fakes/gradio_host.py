@@ -34,10 +34,11 @@ def make_app(settings: Settings) -> FastAPI:
     """The app; the manager works from the start."""
     application = build_application(settings)
     application.start(scan=True)
-    with gr.Blocks() as demo, gr.Tabs():
+    tabs = build_tab("LoRA Manager", "/v1")
+    with gr.Blocks(analytics_enabled=False) as demo, gr.Tabs():
         with gr.Tab("Text"):
             gr.Textbox(label="Prompt", elem_id="txt2img_prompt")
-        for blocks, title, tab_id in build_tab("LoRA Manager", "/v1"):
+        for blocks, title, tab_id in tabs:
             with gr.Tab(title, id=tab_id, elem_id=f"tab_{tab_id}"):
                 blocks.render()
     app = FastAPI()
