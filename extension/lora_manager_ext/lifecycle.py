@@ -8,7 +8,6 @@ depends on being told of the end.
 from __future__ import annotations
 
 import atexit
-import importlib
 import threading
 import time
 from pathlib import Path
@@ -58,14 +57,17 @@ class Extension:
         self._host = host
         self._log = host_log()
         self._lock = threading.Lock()
+        self._preparing: threading.Thread | None = None
         self._manager: Manager | None = None
+        self._started = False
         self._problem: str | None = None
 
     def register(self) -> type[Any]:
         """Register everything with the host; gives the class of the always-on script."""
         from lora_manager_ext.hooks import PromptHook, make_script
 
-        hook = PromptHook(lambda: self._manager, self._log)
+        self._problem = None
+        hook = PromptHook(lambda: self._manager if self._started else None, self._log)
         self._host.allow_in_control()
         self._host.register(
             app_started=self.start,
@@ -74,8 +76,11 @@ class Extension:
             before_process=hook.before_process,
             unloaded=self.stop,
         )
-        # SD.Next builds its page for many seconds now: time enough for the libraries to come in
-        threading.Thread(target=_load_libraries, name="lora-manager-load", daemon=True).start()
+        # SD.Next builds its page for many seconds now: time enough to make everything ready
+        self._preparing = threading.Thread(
+            target=self._prepare, name="lora-manager-prepare", daemon=True
+        )
+        self._preparing.start()
         base, always_visible = self._host.script_base()
         return make_script(base, always_visible, TITLE, hook)
 
@@ -90,37 +95,51 @@ class Extension:
         return build_tab(TITLE, f"{self._host.subpath}/v1", self._problem)
 
     def start(self, _demo: Any, app: Any) -> None:
-        """Callback `on_app_started`: build the manager once, mount it into this app."""
-        started = time.perf_counter()
+        """Callback `on_app_started`: mount the manager into this app, begin to work."""
+        began = time.perf_counter()
+        if self._preparing is not None:
+            self._preparing.join()
+        self._prepare()
+        manager = self._manager
+        if manager is None:
+            return
         self._use_exact_strengths()
-        with self._lock:
-            if self._manager is None:
-                from lora_manager_ext.manager import Manager
-
-                self._manager = Manager(self._host, self.data_dir(), self._extra_roots())
-                self._manager.start()
-            self._manager.mount(app)
+        manager.mount(app)
+        if not self._started:
+            manager.start()
+            self._started = True
         self._log.info(
             "LoRA Manager: api=%s/v1 data=%s time=%.2f",
             self._host.subpath,
-            self._manager.data_dir,
-            time.perf_counter() - started,
+            manager.data_dir,
+            time.perf_counter() - began,
         )
 
     def stop(self) -> None:
         """Callback `on_script_unloaded`, and the end of the process."""
         with self._lock:
-            manager, self._manager = self._manager, None
+            manager, self._manager, self._started = self._manager, None, False
         if manager is not None:
             manager.stop()
 
-    def data_dir(self) -> Path | None:
-        """The folder chosen on the settings page, if any."""
-        chosen = str(self._host.option(DATA_DIR) or "").strip()
-        return Path(chosen).expanduser() if chosen else None
+    def _prepare(self) -> None:
+        """Build the manager, if there is none, and bring its database up to date."""
+        with self._lock:
+            if self._manager is not None or self._problem is not None:
+                return
+            try:
+                from lora_manager_ext.manager import Manager
 
-    def _extra_roots(self) -> str:
-        return str(self._host.option(FOLDERS) or "")
+                chosen = str(self._host.option(DATA_DIR, "") or "").strip()
+                data_dir = Path(chosen).expanduser() if chosen else None
+                folders = str(self._host.option(FOLDERS, "") or "")
+                manager = Manager(self._host, data_dir, folders)
+                manager.prepare()
+            except Exception as error:  # noqa: BLE001 - the host's border: it goes on without us
+                self._problem = f"LoRA Manager could not start: {error}. The log says more."
+                self._log.exception("LoRA Manager could not start")
+            else:
+                self._manager = manager
 
     def _use_exact_strengths(self) -> None:
         if self._host.option(EXACT, True) and self._host.option(FUSE_OPTION, False):
@@ -129,13 +148,6 @@ class Extension:
                 "LoRA Manager: switched %s off, for exact LoRA strengths (Settings, LoRA Manager)",
                 FUSE_OPTION,
             )
-
-
-def _load_libraries() -> None:
-    try:
-        importlib.import_module("lora_manager_ext.manager")
-    except ImportError:  # said with its reason when the app starts
-        return
 
 
 _extension: Extension | None = None

@@ -50,25 +50,30 @@ class Manager:
         self._compose = services.get(ComposeService)
         self._injection = services.get(InjectionService)
         self._translator = services.get(PromptTranslator)
+        self._app: Any = None
+        access = HostAccess(
+            services.get(ApiKeys),
+            host.needs_login,
+            host.credentials,
+            lambda: getattr(self._app, "tokens", None) or {},
+        )
+        self._api = build_api(services, access)
         self.data_dir = settings.data_dir
 
-    def start(self) -> None:
-        """Make the database ready; begin to work, with a scan, in a thread of its own."""
+    def prepare(self) -> None:
+        """Bring the database up to date."""
         self._application.database.upgrade()
+
+    def start(self) -> None:
+        """Begin to work, with a scan, in a thread of its own: the host is not to wait."""
         threading.Thread(
             target=self._application.start, args=(True,), name="lora-manager-start", daemon=True
         ).start()
 
     def mount(self, app: Any) -> None:
         """Put the API into the host's app, under its sub-path as well; safe to call again."""
-        access = HostAccess(
-            self._application.services.get(ApiKeys),
-            self._host.needs_login,
-            self._host.credentials,
-            lambda: getattr(app, "tokens", None) or {},
-        )
-        api = build_api(self._application.services, access)
-        mount_politely(app, api, self._host.subpath)
+        self._app = app
+        mount_politely(app, self._api, self._host.subpath)
 
     def stop(self) -> None:
         """Stop working; what is unfinished goes on at the next start."""
