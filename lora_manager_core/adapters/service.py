@@ -17,7 +17,6 @@ from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.repository import (
     Adapters,
     AdapterWriter,
-    distinct_words,
 )
 from lora_manager_core.adapters.schemas import (
     AdapterCreate,
@@ -27,7 +26,8 @@ from lora_manager_core.adapters.schemas import (
 )
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.common.lora_tokens import unwritable_characters
-from lora_manager_core.common.paths import path_key, require_inside
+from lora_manager_core.common.paths import MODEL_SUFFIXES, path_key, require_inside
+from lora_manager_core.common.words import distinct_words
 from lora_manager_core.db.models import Adapter
 from lora_manager_core.db.unit_of_work import Database, ReadSession
 from lora_manager_core.errors import (
@@ -40,8 +40,6 @@ from lora_manager_core.errors import (
 
 #: Gives the columns that a model file and its side files tell; raises OSError if it is gone.
 DescribeFile = Callable[[Path], Mapping[str, Any]]
-
-MODEL_SUFFIXES = (".safetensors", ".pt", ".ckpt")
 
 #: Fields that may be null; a null for any other field of a request is an error.
 _NULLABLE = frozenset(column.name for column in Adapter.__table__.columns if column.nullable)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from lora_manager_core.errors import UnsafePath
 
+#: Endings of the files that hold adapters.
+MODEL_SUFFIXES = (".safetensors", ".pt", ".ckpt")
+
 
 def path_key(path: str | os.PathLike[str]) -> str:
     """The path as a comparison key: absolute, and without case where the system has none."""

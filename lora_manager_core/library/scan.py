@@ -18,8 +18,9 @@ from lora_manager_core.adapters.repository import search_text
 from lora_manager_core.backends.base import PromptName
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.library.ingest import columns_from_file, merge_columns
+from lora_manager_core.library.ingest import merge_columns
 from lora_manager_core.library.naming import record_name
+from lora_manager_core.library.reading import FileReaders
 from lora_manager_core.library.repository import KnownFile, LibraryRecords, LibraryWriter
 from lora_manager_core.library.walk import FoundFile, walk_roots
 from lora_manager_core.queueing.base import JobContext, JobProgress
@@ -122,25 +123,20 @@ class LibraryScan:
             *plan.changed,
             *plan.moved,
         ]
-        # One thread on purpose: SQLite lets go of the interpreter lock at each row, and a reading
-        # thread beside it would keep the lock for its whole turn each time.
-        for start in range(0, len(work), _BATCH):
-            batch = work[start : start + _BATCH]
-            rows = []
-            for found, record in batch:
+        batches = [work[start : start + _BATCH] for start in range(0, len(work), _BATCH)]
+        files = [[found for found, _ in batch] for batch in batches]
+        done = 0
+        with FileReaders(len(work)) as readers:
+            for batch, rows in zip(batches, readers.batches(files), strict=True):
                 context.raise_if_cancelled()
-                rows.append((record, self._row(found, names)))
-            self._store(rows, taken, report)
-            done = start + len(batch)
-            message = f"Read {done} of {len(work)} files"
-            context.report(JobProgress(done / len(work), done, len(work), message=message))
-
-    @staticmethod
-    def _row(found: FoundFile, names: Mapping[str, PromptName]) -> dict[str, Any]:
-        row = columns_from_file(found)
-        named = names.get(found.key, PromptName(None))
-        row["prompt_name"], row["prompt_name_problem"] = named.name, named.problem
-        return row
+                for (found, _), row in zip(batch, rows, strict=True):
+                    named = names.get(found.key, PromptName(None))
+                    row["prompt_name"], row["prompt_name_problem"] = named.name, named.problem
+                pairs = zip((record for _, record in batch), rows, strict=True)
+                self._store(list(pairs), taken, report)
+                done += len(batch)
+                message = f"Read {done} of {len(work)} files"
+                context.report(JobProgress(done / len(work), done, len(work), message=message))
 
     def _store(
         self,

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lora_manager_core.adapters.service import MODEL_SUFFIXES
-from lora_manager_core.common.paths import is_inside
+from lora_manager_core.common.paths import MODEL_SUFFIXES, is_inside
 
 
 @dataclass(slots=True)
 class FoundFile:
-    """One model file. `neighbours` are the names of its folder, lower case → as they are."""
+    """One model file. `neighbours` are the files named after it, lower case → as they are."""
 
     path: str
     key: str
@@ -107,10 +106,9 @@ def _read_folder(
     if models:
         relative = os.path.relpath(folder, base).replace(os.sep, "/")
         relative = "" if relative == "." else relative
-        neighbours = {name: entry.name for name, entry in entries.items()}
         by_stem = _group_by_stem(models, entries)
         for entry in models:
-            found = _describe(entry, relative, neighbours, by_stem)
+            found = _describe(entry, relative, by_stem)
             if found is not None:
                 files.append(found)
     return sorted(subfolders, reverse=True)
@@ -138,7 +136,6 @@ def _group_by_stem(
 def _describe(
     entry: os.DirEntry[str],
     folder: str,
-    neighbours: Mapping[str, str],
     by_stem: Mapping[str, Sequence[os.DirEntry[str]]],
 ) -> FoundFile | None:
     try:
@@ -147,7 +144,8 @@ def _describe(
         return None
     stem = os.path.splitext(entry.name)[0]  # noqa: PTH122 - see above
     marks = []
-    for side in by_stem[stem.lower()]:
+    beside = by_stem[stem.lower()]
+    for side in beside:
         if side.name == entry.name:
             continue
         try:
@@ -164,7 +162,7 @@ def _describe(
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
         side_signature="|".join(marks),
-        neighbours=neighbours,
+        neighbours={side.name.lower(): side.name for side in beside},
     )
 
 

@@ -1,0 +1,10 @@
+"""Lists of words as people write them: tags, trigger words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def distinct_words(words: Iterable[str]) -> list[str]:
+    """Words without repetitions that differ in case only, in their order."""
+    return list({word.casefold(): word for word in reversed(list(words))}.values())[::-1]
