@@ -13,7 +13,6 @@ from lora_manager_core.backends.base import GenerationBackend, PromptName
 from lora_manager_core.backends.diffusers_local import DiffusersBackend
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
 from lora_manager_core.backends.registry import BackendRegistry
-from lora_manager_core.backends.sdnext_http import SdnextHttpBackend
 from lora_manager_core.compose.injection import InjectionService
 from lora_manager_core.compose.service import ComposeService
 from lora_manager_core.compose.translate import PromptTranslator
@@ -122,6 +121,9 @@ def _thread_queue(settings: Settings, runner: JobRunner) -> JobQueue:
 def _stand_alone_backends(settings: Settings, database: Database) -> list[GenerationBackend]:
     backends: list[GenerationBackend] = []
     if settings.sdnext_url:
+        # Here, because httpx would cost every start a sixth of its time.
+        from lora_manager_core.backends.sdnext_http import SdnextHttpBackend
+
         backends.append(
             SdnextHttpBackend(settings.sdnext_url, settings.sdnext_user, settings.sdnext_password)
         )
