@@ -47,6 +47,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
                 break
+    # Last, because Playwright keeps an event loop running on this thread while it is open, and
+    # `asyncio.run` refuses to work beside it. The sort is stable.
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
 
 
 def _what_is_missing(config: pytest.Config) -> dict[str, str | None]:
