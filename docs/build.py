@@ -82,8 +82,7 @@ def _answers(operation: Mapping[str, Any]) -> list[str]:
     for status, answer in sorted(operation["responses"].items()):
         content = answer.get("content", {}).get("application/json", {}).get("schema", {})
         name = content.get("$ref", "").rpartition("/")[2]
-        known = name and name not in ("Problem", "HTTPValidationError")
-        parts.append(f"{status} `{name}`" if known else status)
+        parts.append(f"{status} `{name}`" if name else status)
     return ["", "Answers: " + ", ".join(parts) + "."]
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
 from lora_manager_core import __version__
 from lora_manager_core.adapters.routes import router as adapters_router
+from lora_manager_core.common.schema import Problem
 from lora_manager_core.compose.routes import router as compose_router
 from lora_manager_core.generation.routes import router as generation_router
 from lora_manager_core.library.routes import router as library_router
@@ -26,6 +30,10 @@ _GUARDED: tuple[APIRouter, ...] = (
     generation_router,
     session_router,
 )
+#: What every guarded route may answer besides its own.
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem} for status in (401, 403, 413, 422, 500)
+}
 #: These say themselves who may call.
 _OPEN: tuple[APIRouter, ...] = (progress_router, system_router)
 
@@ -42,7 +50,29 @@ def build_api(services: ServiceRegistry, access: Access) -> FastAPI:
     api.state.access = access
     add_error_handlers(api)
     for router in _GUARDED:
-        api.include_router(router, dependencies=[Depends(require_access)])
+        api.include_router(router, dependencies=[Depends(require_access)], responses=_REFUSALS)
     for router in _OPEN:
         api.include_router(router)
+    api.openapi = lambda: _document(api)  # type: ignore[method-assign]  # FastAPI's own way
     return api
+
+
+def _document(api: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, in which errors have the media type they really have."""
+    if api.openapi_schema is None:
+        document = get_openapi(
+            title=api.title,
+            version=api.version,
+            description=api.description,
+            routes=api.routes,
+            servers=[{"url": "/v1"}, {"url": "/api/v1"}],
+        )
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                for answer in operation["responses"].values():
+                    content = answer.get("content", {})
+                    schema = content.get("application/json", {}).get("schema", {})
+                    if schema.get("$ref", "").endswith("/Problem"):
+                        content["application/problem+json"] = content.pop("application/json")
+        api.openapi_schema = document
+    return api.openapi_schema

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from lora_manager_core.common.schema import LongText, Name, RequestModel, ShortText, Word
 
@@ -61,6 +61,17 @@ class AdapterUpdate(AdapterFields):
 class AdapterCreate(AdapterFields):
     """A new adapter for a file that lies in the library."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "name": "Ink portrait",
+                "file_path": "/models/Lora/styles/ink_portrait.safetensors",
+                "weight": 0.8,
+                "tags": ["ink", "portrait"],
+            }
+        }
+    )
+
     name: Name
     version: ShortText | None = None
     canonical_version_name: ShortText | None = None
@@ -80,6 +91,10 @@ class ActivateRequest(RequestModel):
 
 class BulkRequest(RequestModel):
     """One action on many adapters, in one transaction."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"action": "tag", "lora_ids": ["7d1c…"], "tags": ["ink"]}}
+    )
 
     action: Literal["activate", "deactivate", "delete", "tag", "untag", "set"]
     lora_ids: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=100_000)]

@@ -18,11 +18,32 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class FieldProblem(BaseModel):
+    """One mistake in a request: where, and what."""
+
+    loc: list[str]
+    msg: str
+    type: str
+
+
 class Problem(BaseModel):
-    """The body of every error answer (RFC 9457)."""
+    """The body of every error answer (RFC 9457); some carry further members, such as ids."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "about:blank",
+                "title": "Not found",
+                "status": 404,
+                "detail": "There is no adapter 7d1c….",
+                "code": "adapter_not_found",
+            }
+        }
+    )
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
     code: str
+    errors: list[FieldProblem] | None = None

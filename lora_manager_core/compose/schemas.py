@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from lora_manager_core.common.schema import RequestModel
 
@@ -30,6 +30,10 @@ class DeliveryRequest(RequestModel):
 
 class ComposeRequest(RequestModel):
     """What to compose; without ids, the active set."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"prefix": "a fox in the snow", "suffix": "at dusk"}}
+    )
 
     prefix: Prompt | None = None
     suffix: Prompt | None = None

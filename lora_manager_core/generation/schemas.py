@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from lora_manager_core.common.schema import RequestModel
 from lora_manager_core.compose.schemas import ComposeRequest, ComposeWarning, Prompt
@@ -30,6 +30,12 @@ class GenerationOptions(RequestModel):
 
 class GenerationParams(GenerationOptions):
     """One picture order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"prompt": "a fox <lora:ink_portrait:0.800>", "steps": 20, "seed": 42}
+        }
+    )
 
     prompt: Prompt
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 _KEY = "a-long-enough-key"
@@ -115,3 +117,21 @@ class TestErrorShape:
             "/v1/compose", content=content, headers={"content-type": "application/json"}
         )
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+class TestApiDocument:
+    def test_says_what_every_guarded_route_may_answer(self, home):
+        document = home.client.get("/v1/openapi.json").json()
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                if path in ("/health", "/ws/ticket"):
+                    continue
+                refusal = operation["responses"]["401"]["content"]
+                assert list(refusal) == ["application/problem+json"], (method, path)
+                assert operation["description"], (method, path)
+
+    def test_is_valid_where_it_refers(self, home):
+        text = home.client.get("/v1/openapi.json").text
+        document = home.client.get("/v1/openapi.json").json()
+        for name in re.findall(r'"#/components/schemas/([^"]+)"', text):
+            assert name in document["components"]["schemas"]
