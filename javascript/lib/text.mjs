@@ -113,7 +113,7 @@ export const text = {
     openPicture: "Open the picture in its full size",
     seedOf: (/** @type {number} */ seed) => `Seed ${seed}`,
     reuseSeed: "Use again",
-    took: (/** @type {string} */ time) => `made in ${time}`,
+    took: (/** @type {string} */ time) => `in ${time}`,
     infotext: "Parameters",
     offlineHint: "The progress line is down; the picture shows up when it is back.",
   },

@@ -1,6 +1,6 @@
 /** Making a picture: the form, the switch that adds the set, the job and its result. */
 
-/** @import { Api } from "../api.mjs" */
+/** @import { Api, Problem } from "../api.mjs" */
 /** @import { Store } from "../store.mjs" */
 /** @import { Backend, FeedEvent, GenerationForm, State } from "../types.mjs" */
 import { asWarnings } from "../format.mjs";
@@ -140,8 +140,10 @@ export function createGeneration({ store, api, onPrompt, onChange }) {
         const event = eventOfDelivery((await api.get(`/generation/jobs/${id}`)).delivery);
         if (event) hear(event);
       } catch (error) {
-        if (/** @type {any} */ (error).status === 404) {
-          hear({ type: "generation_complete", data: { job_id: id, status: "failed", error_message: String(/** @type {Error} */ (error).message) } });
+        const { status, code, message } = /** @type {Problem} */ (error);
+        // A 404 with a code of ours: the server is there and knows no such job. Without: it is still starting.
+        if (status === 404 && code !== "http_404" && code !== "not_found") {
+          hear({ type: "generation_complete", data: { job_id: id, status: "failed", error_message: message } });
         }
       }
     },
