@@ -8,6 +8,7 @@ over for one that only this file has.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -64,7 +65,7 @@ class LoraNames:
         short = [name for name in dict.fromkeys((entry_name, stem)) if not _unwritable(name)]
         full = self._full_name(file)
         if self._is_contested(file, entry_name, aliases):
-            # the short names are anybody's; a path below the folder is this file's alone
+            # the short names are anybody's, the path below the folder is this file's alone
             short = []
         names = [*short, *([full] if full and full != stem and not _unwritable(full) else [])]
         for name in names:
@@ -83,13 +84,8 @@ class LoraNames:
     def _is_contested(
         self, file: Path, entry_name: str, aliases: Mapping[str, RegistryEntry]
     ) -> bool:
-        rivals = self._rivals.of(aliases, entry_name)
-        if any(not _same_file(rival, file) for rival in rivals):
-            return True
-        # a file directly in the folder has no name but the short one: hidden, it is listed nowhere
-        stems = dict.fromkeys((entry_name, file.stem))
-        top = (self._lora_dir() / (stem + ending) for stem in stems for ending in _ENDINGS)
-        return any(path.is_file() and not _same_file(str(path), file) for path in top)
+        rivals = self._rivals.of(aliases, self._lora_dir(), entry_name)
+        return any(not _same_file(rival, file) for rival in rivals)
 
     def _is_news(self, file: Path) -> bool:
         """Whether the registry may only be behind: asked once for each state of a file."""
@@ -104,24 +100,46 @@ class LoraNames:
 
 
 class _Rivals:
-    """Entry name → files that carry it; made anew when the registry was."""
+    """Entry name → files that would carry it; looked up on the disk anew when the registry was.
+
+    The registry itself does not tell: unless the host's folder is absolute, hidden files are in it
+    under no name at all.
+    """
 
     def __init__(self) -> None:
         self._seen: tuple[int, object, object] | None = None
-        self._files: dict[str, set[str]] = {}
+        self._files: dict[str, list[str]] = {}
+        self._lock = threading.Lock()
 
-    def of(self, aliases: Mapping[str, RegistryEntry], entry_name: str) -> set[str]:
+    def of(
+        self, aliases: Mapping[str, RegistryEntry], lora_dir: Path, entry_name: str
+    ) -> list[str]:
         entries = list(aliases.values())
         if not entries:
-            return set()
+            return []
         # a rescan makes new entry objects, so the ends of the list tell one state from another
         seen = (len(entries), entries[0], entries[-1])
-        if self._seen is None or not _same_state(self._seen, seen):
-            files: dict[str, set[str]] = {}
-            for entry in entries:
-                files.setdefault(entry.name, set()).add(entry.filename)
-            self._files, self._seen = files, seen
-        return self._files.get(entry_name, set())
+        with self._lock:
+            if self._seen is None or not _same_state(self._seen, seen):
+                self._files, self._seen = _files_by_entry_name(lora_dir), seen
+            return self._files.get(entry_name, [])
+
+
+def _files_by_entry_name(lora_dir: Path) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = {}
+    been: set[str] = set()
+    for folder, folders, names in os.walk(lora_dir, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in been:  # a link that leads back
+            folders.clear()
+            continue
+        been.add(real)
+        for name in names:
+            stem, ending = os.path.splitext(name)  # noqa: PTH122 - ten thousand of them
+            if ending.lower() in _ENDINGS:
+                path = os.path.join(folder, name)  # noqa: PTH118 - as above
+                files.setdefault(stem.replace(".", "_"), []).append(path)
+    return files
 
 
 def _same_state(a: tuple[int, object, object], b: tuple[int, object, object]) -> bool:
