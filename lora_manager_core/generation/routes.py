@@ -14,6 +14,7 @@ from lora_manager_core.generation.schemas import (
     ComposeAndGenerateRequest,
     GenerationAnswer,
     GenerationParams,
+    JobAnswer,
     Mode,
     ProgressAnswer,
     ReturnFormat,
@@ -69,6 +70,15 @@ def compose_and_generate(
 def get_progress(service: Service, job_id: str) -> ProgressAnswer:
     """How far that job is."""
     return service.progress(job_id)
+
+
+@router.get("/jobs/{job_id}", response_model=JobAnswer, responses=_ERRORS)
+def get_job(service: Service, url: Annotated[str, Depends(api_url)], job_id: str) -> JobAnswer:
+    """That job, with its pictures' links once it is completed."""
+    job = service.job(job_id)
+    if job.result and job.result.get("images"):
+        job.result = {**job.result, "images": [url + image for image in job.result["images"]]}
+    return JobAnswer(delivery=job)
 
 
 @router.post("/jobs/{job_id}/cancel", response_model=CancelAnswer, responses=_ERRORS)

@@ -99,6 +99,28 @@ class ProgressAnswer(BaseModel):
     error_message: str | None
 
 
+class JobRecord(BaseModel):
+    """One generation job, whole."""
+
+    id: str
+    prompt: str
+    mode: Literal["sdnext"] = "sdnext"
+    params: dict[str, Any]
+    status: Literal["queued", "processing", "completed", "failed", "cancelled"]
+    progress: float
+    result: dict[str, Any] | None
+    error: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class JobAnswer(BaseModel):
+    """One job under the name that clients of this API family know."""
+
+    delivery: JobRecord
+
+
 class CancelAnswer(BaseModel):
     """The outcome of a cancel call."""
 

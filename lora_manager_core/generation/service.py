@@ -31,6 +31,7 @@ from lora_manager_core.generation.schemas import (
     ComposeAndGenerateRequest,
     GenerationAnswer,
     GenerationParams,
+    JobRecord,
     Mode,
     ProgressAnswer,
     ReturnFormat,
@@ -200,6 +201,24 @@ class GenerationService:
             eta_seconds=job.eta_s,
             message=job.message,
             error_message=(job.error or {}).get("detail"),
+        )
+
+    def job(self, job_id: str) -> JobRecord:
+        """That job with what came of it; `JobNotFound` for one that makes no picture."""
+        job = self._jobs.get(job_id)
+        if job.kind != GENERATION_JOB:
+            raise JobNotFound(f"Job {job_id} makes no picture.")
+        return JobRecord(
+            id=job.id,
+            prompt=job.payload["params"]["prompt"],
+            params=job.payload["params"],
+            status=STATUS_WORDS[job.status],
+            progress=job.progress,
+            result=job.result,
+            error=(job.error or {}).get("detail"),
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
         )
 
     def cancel(self, job_id: str) -> Job:

@@ -221,7 +221,17 @@ class TestProgressAndCancel:
         assert len(home.backend.requests) == 1
         assert home.client.get(f"/v1/generation/progress/{second}").json()["status"] == "cancelled"
 
+    def test_a_finished_job_is_given_whole(self, home):
+        made = _generate(home, return_format="url")
+        job = home.client.get(f"/v1/generation/jobs/{made['job_id']}").json()["delivery"]
+        assert (job["status"], job["prompt"], job["progress"]) == ("completed", "a fox", 1.0)
+        assert job["result"]["images"] == made["images"]
+        assert job["created_at"] <= job["started_at"] <= job["finished_at"]
+
     def test_unknown_jobs_are_not_found(self, home):
+        assert home.client.get("/v1/generation/jobs/ghost").status_code == 404
+        scan = home.client.post("/v1/library/scan").json()["job_id"]
+        assert home.client.get(f"/v1/generation/jobs/{scan}").status_code == 404
         assert home.client.get("/v1/generation/progress/ghost").status_code == 404
         assert home.client.post("/v1/generation/jobs/ghost/cancel").status_code == 404
 
