@@ -7,6 +7,7 @@ needed, because the host's own imports are not finished while extensions load.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,14 +28,15 @@ class Host:
         """The host's LoRA folder, absolute."""
         from modules import shared
 
-        return Path(shared.cmd_opts.lora_dir).absolute()
+        # not `Path.absolute`, which keeps the `..` that the host writes
+        return Path(os.path.abspath(shared.cmd_opts.lora_dir))  # noqa: PTH100
 
     @property
     def data_path(self) -> Path:
         """The host's data folder, absolute; its own folder where none is set."""
         from modules import paths
 
-        return Path(paths.data_path or paths.script_path).absolute()
+        return Path(os.path.abspath(paths.data_path or paths.script_path))  # noqa: PTH100
 
     @property
     def subpath(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,9 +57,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_sample_library(loras)
     for copy, original in {
         "left/twin": "styles/amber_watercolor",
-        "right/twin": "backgrounds/night_city",
+        "right/twin": "styles/ink_portrait",
         "lone": "styles/amber_watercolor",
-        "hidden/lone": "backgrounds/night_city",
+        "hidden/lone": "styles/ink_portrait",
     }.items():
         target = loras / f"{copy}.safetensors"
         target.parent.mkdir(exist_ok=True)
@@ -74,9 +75,16 @@ def start_host(
     hosts: list[RunningHost] = []
 
     def _start(
-        name: str, config: dict[str, Any] = CONFIG, extension: bool = True, **more: Any
+        name: str,
+        config: dict[str, Any] = CONFIG,
+        extension: bool = True,
+        relative_lora_dir: bool = False,
+        **more: Any,
     ) -> RunningHost:
         folder = tmp_path_factory.mktemp(name)
+        if relative_lora_dir:
+            loras = os.path.relpath(folder / "models" / "Lora", checkout)
+            more["flags"] = (*more.get("flags", ()), "--lora-dir", loras)
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
         (folder / "extensions").mkdir()
         if extension:
@@ -100,8 +108,8 @@ def standard(start_host: StartHost) -> RunningHost:
 
 @pytest.fixture(scope="session")
 def modern(start_host: StartHost) -> RunningHost:
-    """Modern UI, which most people have."""
-    host = start_host("modern", MODERN)
+    """Modern UI and a relative LoRA folder, which most people have."""
+    host = start_host("modern", MODERN, relative_lora_dir=True)
     host.wait_for_scan()
     return host
 

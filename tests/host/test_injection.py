@@ -73,9 +73,10 @@ class TestActiveSet:
         assert picture.distance(without) > SEEN
         assert "<lora:amber_watercolor:0.800>" in picture.infotext
 
-    def test_several(self, host: RunningHost) -> None:
-        typed = host.txt2img(f"a cat {AMBER} <lora:night_city:0.5>")
-        host.activate_only(amber_watercolor=0.8, night_city=0.5)
+    def test_several(self, host: RunningHost, amber: Picture) -> None:
+        typed = host.txt2img(f"a cat {AMBER} <lora:ink_portrait:0.5>")
+        assert typed.distance(amber) > SEEN
+        host.activate_only(amber_watercolor=0.8, ink_portrait=0.5)
         assert host.txt2img("a cat").distance(typed) < SAME
 
     def test_batch(self, host: RunningHost, amber: Picture) -> None:
@@ -117,8 +118,9 @@ class TestNeverDoubled:
         first_line = picture.infotext.splitlines()[0]
         assert first_line == "a cat <lora:amber_watercolor:0.8>"
 
-    def test_dotted_file_name_typed_as_it_is(self, host: RunningHost) -> None:
+    def test_dotted_file_name_typed_as_it_is(self, host: RunningHost, plain: Picture) -> None:
         reference = host.txt2img("a cat <lora:garden_v2:0.8>")
+        assert reference.distance(plain) > SEEN
         host.activate_only(garden_v2=0.3)
         picture = host.txt2img("a cat <lora:garden.v2:0.8>")
         assert picture.distance(reference) < SAME
@@ -161,18 +163,33 @@ class TestTheRightFile:
         ("file", "copy_of"),
         [
             ("left/twin.safetensors", "amber_watercolor"),
-            ("right/twin.safetensors", "night_city"),
+            ("right/twin.safetensors", "ink_portrait"),
             ("lone.safetensors", "amber_watercolor"),
-            ("hidden/lone.safetensors", "night_city"),
+            ("hidden/lone.safetensors", "ink_portrait"),
         ],
     )
-    def test_files_of_one_base_name(self, host: RunningHost, file: str, copy_of: str) -> None:
+    def test_files_of_one_base_name(
+        self, host: RunningHost, plain: Picture, file: str, copy_of: str
+    ) -> None:
         reference = host.txt2img(f"a cat <lora:{copy_of}:0.8>")
+        assert reference.distance(plain) > SEEN
         name = host.adapters()[file]["name"]
         host.activate_only(**{name: 0.8})
         assert host.txt2img("a cat").distance(reference) < SAME
         host.activate_only()
         assert host.txt2img(f"a cat <lora:{name}:0.8>").distance(reference) < SAME
+
+
+@pytest.mark.parametrize("file", ["left/twin", "right/twin", "lone", "hidden/lone"])
+def test_files_of_one_base_name_in_a_relative_folder(modern: RunningHost, file: str) -> None:
+    """There a path below the folder means nothing to the host, and a hidden file has no name."""
+    copy_of = "amber_watercolor" if file in ("left/twin", "lone") else "ink_portrait"
+    reference = modern.txt2img(f"a cat <lora:{copy_of}:0.8>")
+    modern.activate_only(**{modern.adapters()[f"{file}.safetensors"]["name"]: 0.8})
+    try:
+        assert modern.txt2img("a cat").distance(reference) < SAME
+    finally:
+        modern.activate_only()
 
 
 class TestExactStrengths:

@@ -69,14 +69,14 @@ def test_picture_of_the_control_tab(
     modern: RunningHost, page: playwright.Page, tmp_path: Path
 ) -> None:
     """Home of the Modern page; its button makes a `StableDiffusionProcessingControl`."""
-    modern.activate_only(night_city=0.8)
+    modern.activate_only(ink_portrait=0.8)
     try:
         page.goto(modern.url, wait_until="domcontentloaded")
         box = page.locator("#control_prompt textarea")
         box.wait_for(state="visible")
         box.fill("a cat on a mat")
-        page.locator("#control_generate").first.click()
-        loaded = "networks=['night_city']"
+        page.locator("#control_generate:visible").first.click()
+        loaded = "networks=['ink_portrait']"
         started = time.monotonic()
         while loaded not in modern.logged():
             page.wait_for_timeout(500)
