@@ -55,6 +55,15 @@ class LibraryRecords:
         """Keys of the files that people took out."""
         return set(self._session.scalars(select(ExcludedFile.file_key)))
 
+    def known_keys(self, keys: Sequence[str]) -> set[str]:
+        """Which of these files have a record by now."""
+        query = select(Adapter.file_key).where(Adapter.file_key.in_(keys))
+        return set(self._session.scalars(query))
+
+    def known_names(self, names: Sequence[str]) -> set[str]:
+        """Which of these names some record has by now."""
+        return set(self._session.scalars(select(Adapter.name).where(Adapter.name.in_(names))))
+
     def by_row_number(self, numbers: Sequence[int]) -> dict[int, Adapter]:
         """The records with those row numbers."""
         found = self._session.scalars(select(Adapter).where(Adapter.pk.in_(numbers)))

@@ -145,16 +145,13 @@ class LibraryScan:
         report: ScanReport,
     ) -> None:
         now = utc_now()
-        inserted = []
-        for record, row in rows:
-            report.unreadable += row["file_problem"] is not None
-            if record is None:
-                inserted.append(_new_row(row, taken, now))
+        report.unreadable += sum(row["file_problem"] is not None for _, row in rows)
         with self._database.write() as session:
-            writer = LibraryWriter(session)
-            writer.insert_rows(inserted)
+            writer, records = LibraryWriter(session), LibraryRecords(session)
+            new = [row for record, row in rows if record is None]
+            writer.insert_rows(_named(records, new, taken, now))
             updates = {record.pk: row for record, row in rows if record is not None}
-            stored = LibraryRecords(session).by_row_number(list(updates))
+            stored = records.by_row_number(list(updates))
             changes = []
             for pk, row in updates.items():
                 if pk in stored:  # else it was deleted meanwhile
@@ -267,8 +264,27 @@ def _set_changed(plan: _Plan) -> bool:
     return bool(plan.new or plan.moved or plan.missing or plan.changed)
 
 
-def _new_row(row: dict[str, Any], taken: set[str], now: str) -> dict[str, Any]:
-    name = record_name(row.pop("stem"), row["folder"], taken)
+def _named(
+    records: LibraryRecords, rows: Sequence[dict[str, Any]], taken: set[str], now: str
+) -> list[dict[str, Any]]:
+    """New rows with free names, but for files that somebody added while the scan was reading.
+
+    `taken` is what was known when the scan began; names given since then are asked for.
+    """
+    added = records.known_keys([row["file_key"] for row in rows])
+    left = [row for row in rows if row["file_key"] not in added]
+    while True:
+        trial = set(taken)
+        named = [_new_row(row, trial, now) for row in left]
+        since = records.known_names([row["name"] for row in named])
+        if not since:
+            taken.update(trial)
+            return named
+        taken.update(since)
+
+
+def _new_row(row: Mapping[str, Any], taken: set[str], now: str) -> dict[str, Any]:
+    name = record_name(row["stem"], row["folder"], taken)
     taken.add(name)
     new: dict[str, Any] = {
         **row,
@@ -281,5 +297,6 @@ def _new_row(row: dict[str, Any], taken: set[str], now: str) -> dict[str, Any]:
         "updated_at": now,
         "last_ingested_at": now,
     }
+    del new["stem"]
     new["search_text"] = search_text(new)
     return new

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.library.naming import record_name
+from lora_manager_core.library.scan import LibraryScan
 from lora_manager_core.queueing.base import JobCancelled, JobContext, JobProgress
 from tests.fakes.lora_files import touch_later, write_lora
 
@@ -228,9 +230,6 @@ class TestJob:
         assert progress == sorted(progress)
 
     def test_stops_when_cancelled_and_keeps_what_it_has(self, home):
-        from lora_manager_core.db.unit_of_work import Database
-        from lora_manager_core.library.scan import LibraryScan
-
         for number in range(450):
             write_lora(home.library / "many" / f"m{number}.safetensors")
 
@@ -251,6 +250,36 @@ class TestJob:
         assert 3 < len(home.adapters()) < 453
         assert home.scan()["found"] == 453
         assert len(home.adapters()) == 453
+
+
+class TestMeanwhile:
+    """Somebody works on the catalogue while a scan reads."""
+
+    def test_a_name_given_meanwhile_and_a_file_added_meanwhile_do_not_end_the_scan(self, home):
+        added = write_lora(home.library / "new" / "z added.safetensors", seed=8)
+        for number in range(250):
+            write_lora(home.library / "new" / f"m{number:03}.safetensors", seed=number)
+
+        class _Busy(JobContext):
+            job_id, payload = "x", {}
+            reports = 0
+
+            def report(self, progress: JobProgress) -> None:
+                self.reports += 1
+                if self.reports == 2:  # the first batch is stored, the second is not
+                    body = {"name": "m249", "file_path": str(added)}
+                    assert home.client.post("/v1/adapters", json=body).status_code == 201
+
+            def is_cancelled(self) -> bool:
+                return False
+
+        database = home.application.services.get(Database)
+        LibraryScan(database, lambda: [home.library], lambda _files: {}).run(_Busy())
+        records = home.adapters()
+        assert len(records) == 3 + 251
+        assert len({record["file_path"] for record in records}) == 254
+        assert home.adapter("new/m249")["file_path"].endswith("m249.safetensors")
+        assert home.adapter("m249")["file_path"] == str(added)
 
 
 class TestHeader:
