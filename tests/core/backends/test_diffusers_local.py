@@ -163,17 +163,17 @@ class TestTextEncoder:
 
     @pytest.mark.parametrize("name", ["words_only", "ink_portrait", "dragon_tamer"])
     def test_its_part_shows_alone(self, sample: Sample, plain: Image.Image, name: str):
-        only_words = sample.picture(f"a night city <lora:{name}:0:te=0.8>")
+        only_words = sample.picture(f"a night city <lora:{name}:0:te=0.8:unet=0>")
         assert difference(only_words, plain) > VISIBLE / 3
 
     def test_te_switches_it_off_and_leaves_the_denoiser(self, sample: Sample):
-        without = sample.picture("a night city <lora:ink_portrait:0.8:te=0>")
+        without = sample.picture("a night city <lora:ink_portrait:0.8:te=0:unet=0.8>")
         assert difference(without, sample.picture("a night city <lora:ink_portrait:0.8>")) > 1
-        same = sample.picture("a night city <lora:ink_portrait:0:unet=0.8>")
+        same = sample.picture("a night city <lora:ink_portrait:0:te=0:unet=0.8>")
         assert without.tobytes() == same.tobytes()
 
     def test_a_lora_without_such_a_part_does_not_care(self, sample: Sample):
-        with_te = sample.picture("a night city <lora:night_city:0.8:te=0.1>")
+        with_te = sample.picture("a night city <lora:night_city:0.8:te=0.1:unet=0.8>")
         assert with_te.tobytes() == sample.picture("a night city <lora:night_city:0.8>").tobytes()
 
 

@@ -24,12 +24,13 @@ def strengths(prompt: str) -> tuple[float, float, float, float]:
     [
         pytest.param("<lora:ink>", (1, 1, 1, 1), id="no weight"),
         pytest.param("<lora:ink:0.5>", (0.5, 0.5, 0.5, 0.5), id="weight"),
-        pytest.param("<lora:ink:0.5:te=0>", (0.5, 0.5, 0.5, 0), id="te"),
+        pytest.param("<lora:ink:0.5:te=0:unet=0.5>", (0.5, 0.5, 0.5, 0), id="te and unet"),
+        pytest.param("<lora:ink:0.5:te=0.2>", (0.2, 0.2, 0.2, 0.2), id="te alone moves all"),
         pytest.param("<lora:ink:0.5:unet=0.2>", (0.2, 0.2, 0.2, 0.5), id="unet"),
         pytest.param("<lora:ink:0.5:in=1:out=0>", (1, 0.5, 0, 0.5), id="blocks"),
         pytest.param("<lora:ink:1@0,0.2@0.5>", (1, 1, 1, 1), id="schedule"),
         pytest.param("<lora:ink:0.2@0.5;0.7@0>", (0.7, 0.7, 0.7, 0.7), id="schedule, unsorted"),
-        pytest.param("<lora:ink:0.5:te=0.3@5>", (0.5, 0.5, 0.5, 0.3), id="schedule of te"),
+        pytest.param("<lora:ink:0.5:te=0.3@5>", (0.3, 0.3, 0.3, 0.3), id="schedule of te"),
     ],
 )
 def test_strengths(prompt: str, expected: tuple[float, ...]):
@@ -44,7 +45,7 @@ def test_nothing_to_apply_and_nothing_to_say(prompt: str):
 
 
 def test_text_encoder_alone_is_something():
-    assert strengths("<lora:ink:0:te=1>") == (0, 0, 0, 1)
+    assert strengths("<lora:ink:0:te=1:unet=0>") == (0, 0, 0, 1)
 
 
 def test_an_unknown_name_is_said():
