@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def serve(settings: Settings, arguments: argparse.Namespace) -> int:
+def serve(settings: Settings, _arguments: argparse.Namespace) -> int:
     """Serve the page and the API until stopped."""
     import uvicorn
 
@@ -51,16 +51,16 @@ def serve(settings: Settings, arguments: argparse.Namespace) -> int:
     application = build_application(settings)
     application.database.upgrade()
     keys = application.services.get(ApiKeys)
-    if arguments.host not in _LOOPBACK and not keys.exist():
+    if settings.host not in _LOOPBACK and not keys.exist():
         print(
-            f"Refusing to listen on {arguments.host} without an API key: everybody on the network "
+            f"Refusing to listen on {settings.host} without an API key: everybody on the network "
             "could use it. Make one with `lora-manager key add NAME`, or set LORA_MANAGER_API_KEY.",
             file=sys.stderr,
         )
         return 2
-    app = create_app(application, StandAloneAccess(keys, arguments.host))
-    print(f"LoRA Manager: http://{arguments.host}:{arguments.port}/  (API: /v1/docs)", flush=True)
-    uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning", ws="auto")
+    app = create_app(application, StandAloneAccess(keys, settings.host))
+    print(f"LoRA Manager: http://{settings.host}:{settings.port}/  (API: /v1/docs)", flush=True)
+    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", ws="auto")
     return 0
 
 
@@ -143,6 +143,8 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
         "library_roots": tuple(arguments.library) if arguments.library else None,
         "sdnext_url": arguments.sdnext_url,
         "diffusers_model": arguments.model,
+        "host": getattr(arguments, "host", None),
+        "port": getattr(arguments, "port", None),
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -159,8 +161,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     served = commands.add_parser("serve", parents=[common], help="serve the page and the API")
-    served.add_argument("--host", default="127.0.0.1")
-    served.add_argument("--port", type=int, default=7862)
+    served.add_argument("--host", help="address to listen on (127.0.0.1)")
+    served.add_argument("--port", type=int, help="port to listen on (7862)")
     served.set_defaults(run=serve)
     commands.add_parser("scan", parents=[common], help="scan the library").set_defaults(run=scan)
     keyed = commands.add_parser("key", parents=[common], help="API keys")

@@ -26,7 +26,9 @@ _PREFIX = "LORA_MANAGER_"
 class Settings(BaseSettings):
     """The settings of one process. Unset paths are derived from `data_dir`."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
+    )
 
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("lora-manager", appauthor=False)),
@@ -72,6 +74,10 @@ class Settings(BaseSettings):
         default=True,
         description="In SD.Next: switch off the fused LoRA mode, which renders wrong strengths.",
     )
+    host: str = Field(
+        default="127.0.0.1", description="Address that `serve` listens on.", min_length=1
+    )
+    port: int = Field(default=7862, ge=0, le=65_535, description="Port that `serve` listens on.")
     gpu_workers: int = Field(default=1, ge=1, le=16, description="Pictures made at once.")
     library_workers: int = Field(default=1, ge=1, le=16, description="Library jobs run at once.")
 
