@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 from lora_manager_core.backends.base import PromptName
 from lora_manager_ext.generation import FINAL_PROMPT
 from lora_manager_ext.injection import (
     ActiveSet,
+    FileOf,
     active_set,
     names_in,
     translated,
@@ -94,14 +96,15 @@ class PromptHook:
         wanted = getattr(p, WANTED, True) and catalogue.injection_is_on()
         tokens = catalogue.active_tokens() if wanted else ()
         names = catalogue.resolve(names_in([*prompts, *ready, *more, *tokens]))
-        active = active_set(tokens, names, catalogue.file_of)
+        file_of = cache(catalogue.file_of)
+        active = active_set(tokens, names, file_of)
         self._tell([*active.problems, *_unresolved([*prompts, *ready, *more], names)])
         if not names and not active.tokens:
             return
 
         def _done(texts: Sequence[str]) -> list[str]:
             said = [translated(text, names) for text in texts]
-            return self._with_active_set(said, active, p, catalogue)
+            return _with_active_set(said, active, p, catalogue, file_of)
 
         done = _done(prompts)
         p.prompt = done if isinstance(p.prompt, list) else done[0]
@@ -113,23 +116,6 @@ class PromptHook:
         known = frozenset(names_in([*done, *(p.all_prompts or [])]))
         setattr(p, _SETTLED, _Settled(p.prompt, active.tokens, known))
 
-    def _with_active_set(
-        self, prompts: Sequence[str], active: ActiveSet, p: Any, catalogue: Catalogue
-    ) -> list[str]:
-        if not active.tokens:
-            return list(prompts)
-        texts = catalogue.style_prompts(getattr(p, "styles", None) or [])
-        in_styles = names_in(texts)
-        resolved = catalogue.resolve(in_styles)
-        held = {target.name for target in resolved.values() if target.name}
-        return with_active_set(
-            prompts,
-            active,
-            catalogue.file_of,
-            int(getattr(p, "batch_size", 1) or 1),
-            held | (in_styles - set(resolved)),
-        )
-
     def _settle_late(self, p: Any, catalogue: Catalogue, settled: _Settled) -> None:
         prompts = list(p.all_prompts or [])
         new = names_in(prompts) - settled.names
@@ -137,9 +123,9 @@ class PromptHook:
             return
         names = catalogue.resolve(new)
         self._tell(_unresolved(prompts, names))
+        file_of = cache(catalogue.file_of)
         p.all_prompts = [
-            without_doubles(translated(prompt, names), settled.added, catalogue.file_of)
-            for prompt in prompts
+            without_doubles(translated(prompt, names), settled.added, file_of) for prompt in prompts
         ]
 
     def _tell(self, problems: Iterable[str]) -> None:
@@ -153,6 +139,19 @@ class PromptHook:
         if key not in self._told:
             self._told.add(key)
             self._log.exception("LoRA Manager: this job's prompt was left as it is")
+
+
+def _with_active_set(
+    prompts: Sequence[str], active: ActiveSet, p: Any, catalogue: Catalogue, file_of: FileOf
+) -> list[str]:
+    if not active.tokens:
+        return list(prompts)
+    styles = getattr(p, "styles", None) or []
+    in_styles = names_in(catalogue.style_prompts(styles)) if styles else set()
+    resolved = catalogue.resolve(in_styles)
+    held = {target.name for target in resolved.values() if target.name}
+    batch_size = int(getattr(p, "batch_size", 1) or 1)
+    return with_active_set(prompts, active, file_of, batch_size, held | (in_styles - set(resolved)))
 
 
 def _unresolved(prompts: Iterable[str], names: Mapping[str, PromptName]) -> list[str]:

@@ -72,11 +72,11 @@ class Host:
 
     # -- LoRA ------------------------------------------------------------------------------------
 
-    def lora_aliases(self) -> Mapping[str, Any]:
+    def lora_aliases(self) -> dict[str, Any]:
         """The host's live dictionary: name in a prompt → `NetworkOnDisk`."""
         from modules.lora import lora_load
 
-        return cast("Mapping[str, Any]", lora_load.available_network_aliases)
+        return cast("dict[str, Any]", lora_load.available_network_aliases)
 
     def refresh_loras(self) -> None:
         """Have the host list its LoRA files anew."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from lora_manager_core.backends.base import PromptName
 from lora_manager_core.common.lora_tokens import unwritable_characters
@@ -20,11 +20,8 @@ from lora_manager_core.common.lora_tokens import unwritable_characters
 _ENDINGS = (".safetensors", ".pt", ".ckpt")
 
 
-class RegistryEntry(Protocol):
-    """One LoRA as the host lists it (`NetworkOnDisk`)."""
-
-    name: str
-    filename: str
+#: Name in a prompt → `NetworkOnDisk`, of which `name` and `filename` are used.
+Registry = dict[str, Any]
 
 
 class LoraNames:
@@ -32,7 +29,7 @@ class LoraNames:
 
     def __init__(
         self,
-        aliases: Callable[[], Mapping[str, RegistryEntry]],
+        aliases: Callable[[], Registry],
         lora_dir: Callable[[], Path],
         refresh: Callable[[], None],
     ) -> None:
@@ -81,9 +78,7 @@ class LoraNames:
             return None
         return below.with_suffix("").as_posix()
 
-    def _is_contested(
-        self, file: Path, entry_name: str, aliases: Mapping[str, RegistryEntry]
-    ) -> bool:
+    def _is_contested(self, file: Path, entry_name: str, aliases: Registry) -> bool:
         rivals = self._rivals.of(aliases, self._lora_dir(), entry_name)
         return any(not _same_file(rival, file) for rival in rivals)
 
@@ -111,14 +106,12 @@ class _Rivals:
         self._files: dict[str, list[str]] = {}
         self._lock = threading.Lock()
 
-    def of(
-        self, aliases: Mapping[str, RegistryEntry], lora_dir: Path, entry_name: str
-    ) -> list[str]:
-        entries = list(aliases.values())
-        if not entries:
-            return []
+    def of(self, aliases: Registry, lora_dir: Path, entry_name: str) -> list[str]:
         # a rescan makes new entry objects, so the ends of the list tell one state from another
-        seen = (len(entries), entries[0], entries[-1])
+        values = aliases.values()
+        seen = (len(values), next(iter(values), None), next(reversed(values), None))
+        if not seen[0]:
+            return []
         with self._lock:
             if self._seen is None or not _same_state(self._seen, seen):
                 self._files, self._seen = _files_by_entry_name(lora_dir), seen
