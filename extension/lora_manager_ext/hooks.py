@@ -99,8 +99,6 @@ class PromptHook:
         file_of = cache(catalogue.file_of)
         active = active_set(tokens, names, file_of)
         self._tell([*active.problems, *_unresolved([*prompts, *ready, *more], names)])
-        if not names and not active.tokens:
-            return
 
         def _done(texts: Sequence[str]) -> list[str]:
             said = [translated(text, names) for text in texts]

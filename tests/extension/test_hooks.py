@@ -79,6 +79,12 @@ class TestBeforeProcess:
     def test_a_text(self, hook: PromptHook) -> None:
         assert settled(hook, "a cat").prompt == "a cat <lora:w1:0.800>"
 
+    def test_no_text_at_all_and_nothing_active(
+        self, hook: PromptHook, catalogue: FakeCatalogue
+    ) -> None:
+        catalogue.tokens = ()
+        assert settled(hook, "").prompt == ""
+
     def test_no_text_at_all(self, hook: PromptHook) -> None:
         assert settled(hook, None).prompt == "<lora:w1:0.800>"
 
@@ -157,6 +163,13 @@ class TestStyles:
     def test_a_style_that_brings_the_lora(self, hook: PromptHook, catalogue: FakeCatalogue) -> None:
         catalogue.styles = {"mine": "{prompt} <lora:warm:0.2>"}
         assert settled(hook, "a cat", styles=["mine"]).prompt == "a cat"
+
+    def test_names_in_nothing_but_a_style(self, hook: PromptHook, catalogue: FakeCatalogue) -> None:
+        catalogue.tokens = ()
+        job = settled(hook, "a cat")
+        job.all_prompts = ["a cat, soft <lora:warm:0.2>"]
+        hook.process(job)
+        assert job.all_prompts == ["a cat, soft <lora:w1:0.2>"]
 
     def test_names_that_come_after_us(self, hook: PromptHook) -> None:
         job = settled(hook, "a cat")
