@@ -25,6 +25,7 @@ from lora_manager_core.generation.schemas import (
     ComposedGenerationParams,
     GenerationOptions,
     GenerationParams,
+    OutputOptions,
 )
 from lora_manager_core.generation.service import GenerationService
 from lora_manager_core.library.service import LibraryService
@@ -86,7 +87,7 @@ def _run(application: Application) -> int:
         )
     )
     plain = generation.generate(
-        GenerationParams(prompt=_PROMPT, **_OPTIONS.model_dump()), save_images=False
+        GenerationParams(prompt=_PROMPT, **_OPTIONS.model_dump()), OutputOptions(save_images=False)
     )
     for warning in [*composed.warnings, *(w.message for w in composed.compose_warnings or ())]:
         _say(f"Warning: {warning}")

@@ -124,29 +124,26 @@ def delete_adapter(service: Service, adapter_id: str) -> None:
     service.delete(adapter_id)
 
 
-@router.post("/{adapter_id}/activate", response_model=AdapterAnswer, responses=_NOT_FOUND)
-def activate_adapter(
-    service: Service,
-    url: ApiUrl,
-    adapter_id: str,
+def _place(
     ordinal: Annotated[int | None, Query(ge=-(10**9), le=10**9)] = None,
     request: Annotated[ActivateRequest | None, Body()] = None,
-) -> Response:
+) -> int | None:
+    """The place in the active set, from the body or the query."""
+    return request.ordinal if request and request.ordinal is not None else ordinal
+
+
+Place = Annotated[int | None, Depends(_place)]
+
+
+@router.post("/{adapter_id}/activate", response_model=AdapterAnswer, responses=_NOT_FOUND)
+def activate_adapter(service: Service, url: ApiUrl, adapter_id: str, place: Place) -> Response:
     """Put an adapter into the active set."""
-    place = request.ordinal if request and request.ordinal is not None else ordinal
     return _answer(service.activate(adapter_id, True, place), url)
 
 
 @router.post("/{adapter_id}/deactivate", response_model=AdapterAnswer, responses=_NOT_FOUND)
-def deactivate_adapter(
-    service: Service,
-    url: ApiUrl,
-    adapter_id: str,
-    ordinal: Annotated[int | None, Query(ge=-(10**9), le=10**9)] = None,
-    request: Annotated[ActivateRequest | None, Body()] = None,
-) -> Response:
+def deactivate_adapter(service: Service, url: ApiUrl, adapter_id: str, place: Place) -> Response:
     """Take an adapter out of the active set."""
-    place = request.ordinal if request and request.ordinal is not None else ordinal
     return _answer(service.activate(adapter_id, False, place), url)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import FileResponse, Response
 
 from lora_manager_core.common.schema import Problem
@@ -15,9 +15,8 @@ from lora_manager_core.generation.schemas import (
     GenerationAnswer,
     GenerationParams,
     JobAnswer,
-    Mode,
+    OutputOptions,
     ProgressAnswer,
-    ReturnFormat,
 )
 from lora_manager_core.generation.service import GenerationService
 from lora_manager_core.web.deps import JsonResponse, Provided, api_url
@@ -41,14 +40,10 @@ def generate(
     service: Service,
     url: Annotated[str, Depends(api_url)],
     request: GenerationParams,
-    backend: str | None = None,
-    mode: Mode = "immediate",
-    save_images: bool = True,
-    return_format: ReturnFormat = "base64",
+    output: Annotated[OutputOptions, Query()],
 ) -> Response:
     """Make pictures, at once or as a job to follow on the feed."""
-    answer = service.generate(request, backend, mode, save_images, return_format)
-    return _linked(answer, url, return_format)
+    return _linked(service.generate(request, output), url, output)
 
 
 @router.post("/compose-and-generate", response_model=GenerationAnswer, responses=_ERRORS)
@@ -56,14 +51,10 @@ def compose_and_generate(
     service: Service,
     url: Annotated[str, Depends(api_url)],
     request: ComposeAndGenerateRequest,
-    backend: str | None = None,
-    mode: Mode = "immediate",
-    save_images: bool = True,
-    return_format: ReturnFormat = "base64",
+    output: Annotated[OutputOptions, Query()],
 ) -> Response:
     """Compose the active set (or what is asked for) and make pictures of it."""
-    answer = service.compose_and_generate(request, backend, mode, save_images, return_format)
-    return _linked(answer, url, return_format)
+    return _linked(service.compose_and_generate(request, output), url, output)
 
 
 @router.get("/progress/{job_id}", response_model=ProgressAnswer, responses=_ERRORS)
@@ -95,7 +86,7 @@ def get_image(service: Service, job_id: str, number: int) -> FileResponse:
     return FileResponse(service.image_path(job_id, number), media_type="image/png", headers=headers)
 
 
-def _linked(answer: GenerationAnswer, url: str, return_format: ReturnFormat) -> Response:
-    if return_format == "url" and answer.images:
+def _linked(answer: GenerationAnswer, url: str, output: OutputOptions) -> Response:
+    if output.return_format == "url" and answer.images:
         answer.images = [url + image for image in answer.images]
     return JsonResponse(answer.model_dump())

@@ -40,6 +40,17 @@ class GenerationParams(GenerationOptions):
     prompt: Prompt
 
 
+class OutputOptions(RequestModel):
+    """Where a picture is made, when, and in what form it comes back."""
+
+    model_config = ConfigDict(extra="ignore", strict=False)
+
+    backend: str | None = Field(None, description="One of `GET /generation/backends`.")
+    mode: Mode = "immediate"
+    save_images: bool = True
+    return_format: ReturnFormat = "base64"
+
+
 class ComposedGenerationParams(GenerationOptions):
     """A picture order whose prompt is composed."""
 

@@ -32,9 +32,8 @@ from lora_manager_core.generation.schemas import (
     GenerationAnswer,
     GenerationParams,
     JobRecord,
-    Mode,
+    OutputOptions,
     ProgressAnswer,
-    ReturnFormat,
 )
 from lora_manager_core.queueing.base import (
     CANCELLED,
@@ -59,6 +58,7 @@ STATUS_WORDS: dict[str, Any] = {
 }
 #: Callers that may wait for their picture at once: each holds one of the server's threads.
 _MOST_WAITING = 8
+_DEFAULT_OUTPUT = OutputOptions()
 
 
 class GenerationService:
@@ -100,10 +100,7 @@ class GenerationService:
     def generate(
         self,
         params: GenerationParams,
-        backend: str | None = None,
-        mode: Mode = "immediate",
-        save_images: bool = True,
-        return_format: ReturnFormat = "base64",
+        output: OutputOptions = _DEFAULT_OUTPUT,
     ) -> GenerationAnswer:
         """Order pictures; `immediate` waits for them.
 
@@ -113,15 +110,17 @@ class GenerationService:
             Busy: too many callers wait already.
             LoraManagerError: in `immediate` mode, whatever ended the job.
         """
-        if not save_images and (return_format != "base64" or mode == "deferred"):
+        if not output.save_images and (
+            output.return_format != "base64" or output.mode == "deferred"
+        ):
             raise InvalidRequest(
                 "Pictures that are not saved can only be returned as base64, at once."
             )
-        status = self._backends.probe(backend)
+        status = self._backends.probe(output.backend)
         if not status.available:
             raise BackendUnavailable(status.reason or f"“{status.name}” is not available.")
         warnings = odd_values(params)
-        if mode == "deferred":
+        if output.mode == "deferred":
             job = self._submit(params, status.name, warnings)
             return GenerationAnswer(
                 job_id=job.id,
@@ -136,15 +135,12 @@ class GenerationService:
             job = self._jobs.wait(self._submit(params, status.name, warnings).id)
         finally:
             self._waiting.release()
-        return self._answer(job, params.prompt, save_images, return_format)
+        return self._answer(job, params.prompt, output)
 
     def compose_and_generate(
         self,
         request: ComposeAndGenerateRequest,
-        backend: str | None = None,
-        mode: Mode = "immediate",
-        save_images: bool = True,
-        return_format: ReturnFormat = "base64",
+        output: OutputOptions = _DEFAULT_OUTPUT,
     ) -> GenerationAnswer:
         """Compose, then generate from what came out; `InvalidRequest` when nothing is active."""
         asked = request.compose_request
@@ -159,7 +155,7 @@ class GenerationService:
         params = GenerationParams(
             prompt=composition.prompt, **request.generation_params.model_dump(exclude={"prompt"})
         )
-        answer = self.generate(params, backend, mode, save_images, return_format)
+        answer = self.generate(params, output)
         answer.compose_warnings = composition.warnings
         return answer
 
@@ -247,9 +243,7 @@ class GenerationService:
         payload = {"backend": backend, "params": params.model_dump(), "warnings": warnings}
         return self._jobs.submit(session, GENERATION_JOB, GPU_LANE, payload)
 
-    def _answer(
-        self, job: Job, prompt: str, save_images: bool, return_format: ReturnFormat
-    ) -> GenerationAnswer:
+    def _answer(self, job: Job, prompt: str, output: OutputOptions) -> GenerationAnswer:
         if job.status == FAILED:
             raise _failure(job)
         answer = GenerationAnswer(
@@ -261,13 +255,13 @@ class GenerationService:
         answer.warnings = job.result["warnings"]
         with self._database.read() as session:
             paths = [Path(image.file_path) for image in Results(session).images(job.id)]
-        if return_format == "url":
+        if output.return_format == "url":
             answer.images = job.result["images"]
-        elif return_format == "file_path":
+        elif output.return_format == "file_path":
             answer.images = [str(path) for path in paths]
         else:
             answer.images = [base64.b64encode(path.read_bytes()).decode() for path in paths]
-        if not save_images:
+        if not output.save_images:
             with self._database.write() as session:
                 ResultWriter(session).forget(job.id)
             self._pictures.remove(paths)
