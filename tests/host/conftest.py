@@ -64,6 +64,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target = loras / f"{copy}.safetensors"
         target.parent.mkdir(exist_ok=True)
         shutil.copy(loras / f"{original}.safetensors", target)
+    styles = folder / "styles"
+    styles.mkdir()
+    style = {"name": "brings amber", "prompt": "{prompt} <lora:amber_watercolor:0.3>"}
+    (styles / "brings.json").write_text(json.dumps(style), encoding="utf-8")
     return folder
 
 

@@ -127,6 +127,36 @@ class TestNeverDoubled:
         assert picture.infotext.splitlines()[0].count("<lora:") == 1
 
 
+class TestStyles:
+    """The host adds styles after our first turn (`conftest.models` has one with a LoRA)."""
+
+    STYLE = "brings amber"
+
+    def test_name_in_a_style(self, host: RunningHost, plain: Picture) -> None:
+        reference = host.txt2img("a cat", styles=[self.STYLE], alwayson_scripts=OFF)
+        assert reference.distance(plain) > SEEN
+        host.change("styles/ink_portrait.safetensors", name="meanwhile")
+        host.change("styles/amber_watercolor.safetensors", name="ink_portrait")
+        host.change("styles/ink_portrait.safetensors", name="amber_watercolor")
+        try:
+            picture = host.txt2img("a cat", styles=[self.STYLE])
+            expected = host.txt2img("a cat <lora:amber_watercolor:0.3>")
+        finally:
+            host.change("styles/ink_portrait.safetensors", name="meanwhile")
+            host.change("styles/amber_watercolor.safetensors", name="amber_watercolor")
+            host.change("styles/ink_portrait.safetensors", name="ink_portrait")
+        assert "<lora:ink_portrait:0.3>" in picture.infotext
+        assert picture.distance(expected) < SAME
+        assert picture.distance(reference) > SEEN
+
+    def test_active_and_in_a_style(self, host: RunningHost) -> None:
+        reference = host.txt2img("a cat", styles=[self.STYLE])
+        host.activate_only(amber_watercolor=0.8)
+        picture = host.txt2img("a cat", styles=[self.STYLE])
+        assert picture.distance(reference) < SAME
+        assert picture.infotext.splitlines()[0].count("<lora:") == 1
+
+
 class TestTheRightFile:
     def test_renamed_record(self, host: RunningHost, amber: Picture) -> None:
         host.change("styles/amber_watercolor.safetensors", name="honey wash")
