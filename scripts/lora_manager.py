@@ -10,10 +10,9 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(_ROOT), str(_ROOT / "extension")]
 
+import lora_manager_core  # noqa: E402, F401
 import lora_manager_ext  # noqa: E402, F401
 from lora_manager_ext.lifecycle import register  # noqa: E402
-
-import lora_manager_core  # noqa: E402, F401
 
 #: The host looks for script classes among the names of this file.
 LoraManagerScript = register()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from lora_manager_core.adapters.schemas import ListQuery
+
 _WORDS = re.compile(r'"([^"]*)"|(\S+)')
 
 
@@ -30,6 +32,14 @@ class AdapterQuery:
     page: int = 1
     per_page: int = 24
 
+    @classmethod
+    def from_request(cls, asked: ListQuery) -> AdapterQuery:
+        """The query of a request, its comma lists taken apart."""
+        fields = dict(asked)
+        for name in ("tags", "all_tags", "exclude_tags"):
+            fields[name] = _split_list(fields[name])
+        return cls(**fields)
+
     @property
     def descending(self) -> bool:
         """The direction: as asked, else names upwards and everything else downwards."""
@@ -46,6 +56,6 @@ class AdapterQuery:
         return [word.casefold() for word in found if word.strip()]
 
 
-def split_list(text: str | None) -> tuple[str, ...]:
+def _split_list(text: str | None) -> tuple[str, ...]:
     """A comma list without blanks and empty parts."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())

@@ -77,7 +77,7 @@ class Adapters:
     def revision(self) -> int:
         """A number that rises with every change of the catalogue."""
         query = select(Counter.value).where(Counter.name == "adapters_revision")
-        return int(self._session.scalar(query) or 0)
+        return int(self._session.connection().scalar(query) or 0)
 
     def get(self, adapter_id: str) -> Adapter | None:
         """The adapter with that id."""
@@ -150,7 +150,7 @@ class Adapters:
             .limit(query.per_page)
             .offset((query.page - 1) * query.per_page)
         )
-        return self._records(list(self._session.scalars(numbers)))
+        return self._records(list(self._session.connection().scalars(numbers)))
 
     def record(self, adapter_id: str) -> dict[str, Any] | None:
         """One record, ready for orjson."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query
 from starlette.responses import FileResponse, Response
 
-from lora_manager_core.adapters.query import AdapterQuery, split_list
+from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.schemas import (
     ActivateRequest,
     AdapterAnswer,
@@ -16,17 +16,19 @@ from lora_manager_core.adapters.schemas import (
     AdapterUpdate,
     BulkAnswer,
     BulkRequest,
-    SortKey,
+    ListQuery,
     TagsAnswer,
 )
 from lora_manager_core.adapters.service import AdapterService
 from lora_manager_core.common.schema import Problem
 from lora_manager_core.web.deps import JsonResponse, Provided, api_url
+from lora_manager_core.web.query import QueryParameters
 
 router = APIRouter(prefix="/adapters", tags=["adapters"])
 
 Service = Annotated[AdapterService, Depends(Provided(AdapterService))]
 ApiUrl = Annotated[str, Depends(api_url)]
+_LIST_QUERY = QueryParameters(ListQuery)
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem}}
 _WRITE_ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem},
@@ -35,49 +37,12 @@ _WRITE_ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", response_model=AdapterPage)
+@router.get("", response_model=AdapterPage, openapi_extra=_LIST_QUERY.openapi())
 def list_adapters(
-    service: Service,
-    url: ApiUrl,
-    search: Annotated[str, Query(max_length=1000)] = "",
-    active_only: bool = False,
-    tags: Annotated[str | None, Query(description="Any of these, by comma.")] = None,
-    all_tags: Annotated[str | None, Query(description="All of these, by comma.")] = None,
-    exclude_tags: Annotated[str | None, Query(description="None of these, by comma.")] = None,
-    untagged: bool = False,
-    base_model: str | None = None,
-    network_type: str | None = None,
-    favorite: bool | None = None,
-    folder: str | None = None,
-    file_state: Literal["present", "missing", "changed"] | None = None,
-    nsfw_max: Annotated[int | None, Query(ge=0, le=64)] = None,
-    sort: SortKey = "name",
-    order: Literal["asc", "desc"] | None = None,
-    seed: Annotated[int, Query(ge=0, le=2**31)] = 0,
-    page: Annotated[int, Query(ge=1, le=10_000_000)] = 1,
-    per_page: Annotated[int, Query(ge=1, le=1000)] = 24,
+    service: Service, url: ApiUrl, asked: Annotated[ListQuery, Depends(_LIST_QUERY)]
 ) -> Response:
     """One page of adapters."""
-    query = AdapterQuery(
-        search=search,
-        active_only=active_only,
-        tags=split_list(tags),
-        all_tags=split_list(all_tags),
-        exclude_tags=split_list(exclude_tags),
-        untagged=untagged,
-        base_model=base_model,
-        network_type=network_type,
-        favorite=favorite,
-        folder=folder,
-        file_state=file_state,
-        nsfw_max=nsfw_max,
-        sort=sort,
-        order=order,
-        seed=seed,
-        page=page,
-        per_page=per_page,
-    )
-    listed = service.browse(query)
+    listed = service.browse(AdapterQuery.from_request(asked))
     for record in listed["items"]:
         _link(record, url)
     return JsonResponse(listed)

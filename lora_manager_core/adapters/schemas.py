@@ -83,6 +83,32 @@ class AdapterCreate(AdapterFields):
     extra: dict[str, Any] | None = None
 
 
+class ListQuery(BaseModel):
+    """The filters, order and page of a list."""
+
+    model_config = ConfigDict(allow_inf_nan=False, frozen=True)
+
+    search: Annotated[str, Field(max_length=1000)] = Field(
+        "", description="Words and quoted phrases that must all occur, anywhere and in any case."
+    )
+    active_only: bool = False
+    tags: str | None = Field(None, description="Any of these, by comma.")
+    all_tags: str | None = Field(None, description="All of these, by comma.")
+    exclude_tags: str | None = Field(None, description="None of these, by comma.")
+    untagged: bool = False
+    base_model: str | None = None
+    network_type: str | None = None
+    favorite: bool | None = None
+    folder: str | None = Field(None, description="In this folder or below it.")
+    file_state: Literal["present", "missing", "changed"] | None = None
+    nsfw_max: Annotated[int, Field(ge=0, le=64)] | None = None
+    sort: SortKey = Field("name", description="Names upwards, everything else downwards.")
+    order: Literal["asc", "desc"] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**31)] = Field(0, description="Of the random order.")
+    page: Annotated[int, Field(ge=1, le=10_000_000)] = 1
+    per_page: Annotated[int, Field(ge=1, le=1000)] = 24
+
+
 class ActivateRequest(RequestModel):
     """An optional body of the activate call."""
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from fastapi import Depends, FastAPI
-from lora_manager_ext.access import HostAccess
 from starlette.testclient import TestClient
 
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.web.access import require_access
 from lora_manager_core.web.errors import add_error_handlers
 from lora_manager_core.web.keys import ApiKeys
+from lora_manager_ext.access import HostAccess
 
 USERS = {"ada": "lovelace", "ümit": "pa:ss", "empty": ""}
 TOKENS = {"token-of-ada": "ada"}

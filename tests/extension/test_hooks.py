@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from lora_manager_ext.generation import FINAL_PROMPT
-from lora_manager_ext.hooks import WANTED, PromptHook, make_script
 
 from lora_manager_core.backends.base import PromptName
+from lora_manager_ext.generation import FINAL_PROMPT
+from lora_manager_ext.hooks import WANTED, PromptHook, make_script
 
 TOKEN = "<lora:warm:0.800>"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+
+from lora_manager_core.backends.base import PromptName
 from lora_manager_ext.injection import (
     ActiveSet,
     active_set,
@@ -11,8 +13,6 @@ from lora_manager_ext.injection import (
     with_active_set,
     without_doubles,
 )
-
-from lora_manager_core.backends.base import PromptName
 
 A, B, C = "<lora:a:0.800>", "<lora:b:0.500>", "<lora:c:1.000>"
 

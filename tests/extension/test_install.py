@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from lora_manager_ext.needed import NEEDED, Library, missing, missing_line
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from starlette.testclient import TestClient
+
 from lora_manager_ext.host import LOGGER
 from lora_manager_ext.lifecycle import EXACT, FUSE_OPTION, Extension
 from lora_manager_ext.manager import default_data_dir
-from starlette.testclient import TestClient
 
 
 class FakeHost:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from lora_manager_ext.lora_names import LoraNames
 
 

@@ -6,8 +6,9 @@ import warnings
 from typing import Any
 
 import pytest
-from lora_manager_ext.tab import TAB_ID, build_tab
 from starlette.testclient import TestClient
+
+from lora_manager_ext.tab import TAB_ID, build_tab
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # gradio 3 on libraries newer than itself

@@ -11,7 +11,6 @@ from pathlib import Path
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
-from lora_manager_ext.tab import build_tab
 from starlette.datastructures import MutableHeaders
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +21,7 @@ from lora_manager_core.settings import Settings
 from lora_manager_core.web.access import StandAloneAccess
 from lora_manager_core.web.keys import ApiKeys
 from lora_manager_core.web.mount import mount_politely
+from lora_manager_ext.tab import build_tab
 
 _PROJECT = Path(__file__).parents[2]
 _HEAD = (
