@@ -104,8 +104,8 @@ def _read_folder(
                 models.append(entry)
     entered.add(key)
     if models:
-        relative = os.path.relpath(folder, base).replace(os.sep, "/")
-        relative = "" if relative == "." else relative
+        relative = folder[len(base) :] if folder.startswith(base) else ""
+        relative = relative.strip(os.sep).replace(os.sep, "/")
         by_stem = _group_by_stem(models, entries)
         for entry in models:
             found = _describe(entry, relative, by_stem)
@@ -118,10 +118,7 @@ def _group_by_stem(
     models: Sequence[os.DirEntry[str]], entries: Mapping[str, os.DirEntry[str]]
 ) -> dict[str, list[os.DirEntry[str]]]:
     """The files beside each model, by the model's stem without case: `stem.*`, in one pass."""
-    stems: dict[str, list[os.DirEntry[str]]] = {
-        os.path.splitext(model.name)[0].lower(): []  # noqa: PTH122 - see above
-        for model in models
-    }
+    stems: dict[str, list[os.DirEntry[str]]] = {_stem(model.name).lower(): [] for model in models}
     for name, entry in entries.items():
         stem = name
         while "." in stem:
@@ -142,7 +139,7 @@ def _describe(
         status = entry.stat()
     except OSError:  # gone between listing and looking, or a dangling link
         return None
-    stem = os.path.splitext(entry.name)[0]  # noqa: PTH122 - see above
+    stem = _stem(entry.name)
     marks = []
     beside = by_stem[stem.lower()]
     for side in beside:
@@ -164,6 +161,11 @@ def _describe(
         side_signature="|".join(marks),
         neighbours={side.name.lower(): side.name for side in beside},
     )
+
+
+def _stem(model_name: str) -> str:
+    """A model file's name without its ending."""
+    return model_name.rpartition(".")[0]
 
 
 def _reason(error: OSError) -> str:
