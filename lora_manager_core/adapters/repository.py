@@ -1,8 +1,8 @@
-"""All queries on the catalogue. Lists select columns, not entities; nothing here commits."""
+"""Queries on the catalogue. Lists select columns, not entities; changes are in `writer`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from typing import cast as cast_type
 
@@ -16,34 +16,30 @@ from sqlalchemy import (
     and_,
     cast,
     column,
-    delete,
     func,
     literal,
     or_,
     select,
     table,
-    update,
 )
 
 from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.schemas import AdapterRecord
 from lora_manager_core.backends.base import PromptName
-from lora_manager_core.common.clock import utc_now
-from lora_manager_core.common.words import distinct_words
 from lora_manager_core.db.models import Adapter, AdapterTag, Counter, ExcludedFile
 from lora_manager_core.db.types import JsonText
-from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
+from lora_manager_core.db.unit_of_work import ReadSession
 
 #: The fields of a record that are columns as they stand.
 RECORD_COLUMNS = tuple(name for name in AdapterRecord.model_fields if name != "preview_url")
 
-_ADAPTERS = cast_type(Table, Adapter.__table__)
-_JSON = frozenset(c.name for c in _ADAPTERS.columns if isinstance(c.type, JsonText))
-_JSON_INDEXES = tuple(i for i, name in enumerate(RECORD_COLUMNS) if name in _JSON)
+#: The table as Core sees it, and its columns that hold JSON as text.
+ADAPTERS = cast_type(Table, Adapter.__table__)
+JSON_COLUMNS = frozenset(c.name for c in ADAPTERS.columns if isinstance(c.type, JsonText))
+_JSON_INDEXES = tuple(i for i, name in enumerate(RECORD_COLUMNS) if name in JSON_COLUMNS)
 _BOOLEAN_INDEXES = tuple(
-    i for i, name in enumerate(RECORD_COLUMNS) if isinstance(_ADAPTERS.c[name].type, Boolean)
+    i for i, name in enumerate(RECORD_COLUMNS) if isinstance(ADAPTERS.c[name].type, Boolean)
 )
-_INSERTED = tuple(c.name for c in _ADAPTERS.columns if c.name != "pk")
 # Plain SQL on purpose: for sixty columns SQLAlchemy needs longer to build the statement and its
 # cache key than SQLite to run it. The columns are our own names, the row numbers are integers.
 _RECORDS_SQL = f"SELECT pk, {', '.join(RECORD_COLUMNS)}, preview_path FROM adapters WHERE pk IN "
@@ -54,17 +50,6 @@ _TRIGRAM = 3
 _CHUNK = 5000
 #: A prime above any row number, for the shuffled order.
 _SHUFFLE_PRIME = 2_147_483_647
-
-
-def search_text(record: Adapter | Mapping[str, Any]) -> str:
-    """What the full-text index sees of a record: everything people search by, without case."""
-    get = record.get if isinstance(record, Mapping) else lambda name: getattr(record, name)
-    parts: list[str] = []
-    for name in ("name", "version", "author_username", "description", "notes"):
-        parts.append(get(name) or "")
-    for name in ("tags", "trained_words", "triggers"):
-        parts.extend(get(name) or ())
-    return "\n".join(part for part in parts if part).casefold()
 
 
 class Adapters:
@@ -145,7 +130,7 @@ class Adapters:
     def records(self, query: AdapterQuery) -> list[dict[str, Any]]:
         """One page of records, ready for orjson."""
         numbers = (
-            self._filtered(select(_ADAPTERS.c.pk), query)
+            self._filtered(select(ADAPTERS.c.pk), query)
             .order_by(*_order(query))
             .limit(query.per_page)
             .offset((query.page - 1) * query.per_page)
@@ -154,7 +139,7 @@ class Adapters:
 
     def record(self, adapter_id: str) -> dict[str, Any] | None:
         """One record, ready for orjson."""
-        numbers = select(_ADAPTERS.c.pk).where(_ADAPTERS.c.id == adapter_id)
+        numbers = select(ADAPTERS.c.pk).where(ADAPTERS.c.id == adapter_id)
         records = self._records(list(self._session.scalars(numbers)))
         return records[0] if records else None
 
@@ -168,7 +153,7 @@ class Adapters:
 
     def count(self, query: AdapterQuery) -> int:
         """How many records the query's filters leave."""
-        counted = self._filtered(select(func.count()).select_from(_ADAPTERS), query)
+        counted = self._filtered(select(func.count()).select_from(ADAPTERS), query)
         return int(self._session.scalar(counted) or 0)
 
     def tags(self) -> list[str]:
@@ -183,7 +168,7 @@ class Adapters:
         )
 
     def _filtered(self, query: Select[Any], asked: AdapterQuery) -> Select[Any]:
-        c = _ADAPTERS.c
+        c = ADAPTERS.c
         clauses: list[ColumnElement[bool]] = [self._contains(word) for word in asked.words()]
         if asked.active_only:
             clauses.append(c.active.is_(True))
@@ -211,139 +196,12 @@ class Adapters:
 
     def _contains(self, word: str) -> ColumnElement[bool]:
         if not self._sqlite:
-            return _ADAPTERS.c.search_text.contains(word, autoescape=True)
+            return ADAPTERS.c.search_text.contains(word, autoescape=True)
         if len(word) < _TRIGRAM:
-            return func.instr(_ADAPTERS.c.search_text, word) > 0
+            return func.instr(ADAPTERS.c.search_text, word) > 0
         phrase = '"' + word.replace('"', '""') + '"'
-        return _ADAPTERS.c.pk.in_(
+        return ADAPTERS.c.pk.in_(
             select(_FULL_TEXT.c.rowid).where(_FULL_TEXT.c.adapters_fts.op("MATCH")(phrase))
-        )
-
-
-class AdapterWriter(Adapters):
-    """The catalogue for writing; keeps tags, full text and revision in step with the records."""
-
-    def __init__(self, session: WriteSession) -> None:
-        super().__init__(session)
-        self._session: WriteSession = session
-
-    def add(self, adapter: Adapter) -> None:
-        """Add a record."""
-        adapter.search_text = search_text(adapter)
-        self._session.add(adapter)
-        self._session.flush()
-        self._index_new_rows()
-        self._write_tags({adapter.pk: adapter.tags})
-        self._bump()
-
-    def save(self, adapter: Adapter, retag: bool = True) -> None:
-        """Store what was changed on a record."""
-        adapter.updated_at = utc_now()
-        adapter.search_text = search_text(adapter)
-        self._session.flush()
-        if retag:
-            self._session.execute(delete(AdapterTag).where(AdapterTag.adapter_pk == adapter.pk))
-            self._write_tags({adapter.pk: adapter.tags})
-        self._bump()
-
-    def set_active(self, adapter_ids: Sequence[str], active: bool) -> None:
-        """Put records into the active set, or out of it."""
-        for start in range(0, len(adapter_ids), _CHUNK):
-            chunk = adapter_ids[start : start + _CHUNK]
-            self._session.execute(
-                update(Adapter)
-                .where(Adapter.id.in_(chunk))
-                .values(active=active, updated_at=utc_now())
-                .execution_options(synchronize_session=False)
-            )
-        self._bump()
-
-    def remove(self, adapters: Sequence[Adapter]) -> None:
-        """Delete records and remember their files as excluded."""
-        now = utc_now()
-        for adapter in adapters:
-            self._session.merge(
-                ExcludedFile(
-                    file_key=adapter.file_key,
-                    file_path=adapter.file_path,
-                    name=adapter.name,
-                    excluded_at=now,
-                )
-            )
-            self._session.delete(adapter)
-        self._session.flush()
-        self._bump()
-
-    def include(self, file_key: str) -> bool:
-        """Take a file off the excluded list; False if it was not on it."""
-        excluded = self._session.get(ExcludedFile, file_key)
-        if excluded is None:
-            return False
-        self._session.delete(excluded)
-        self._session.flush()
-        return True
-
-    def insert_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add many records that a scan found, as plain rows."""
-        if not rows:
-            return
-        defaults = _defaults()
-        self._insert_many(_ADAPTERS.name, _INSERTED, [_values({**defaults, **r}) for r in rows])
-        self._index_new_rows()
-        tags = {row["id"]: row["tags"] for row in rows if row["tags"]}
-        self._write_tags({pk: tags[i] for pk, i in self._row_numbers(list(tags))})
-        self._bump()
-
-    def update_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Change many records, each given as `pk` and the columns to set."""
-        if not rows:
-            return
-        self._session.execute(update(Adapter), rows)
-        retagged = {row["pk"]: row["tags"] for row in rows if "tags" in row}
-        for start in range(0, len(retagged), _CHUNK):
-            chunk = list(retagged)[start : start + _CHUNK]
-            self._session.execute(delete(AdapterTag).where(AdapterTag.adapter_pk.in_(chunk)))
-        self._write_tags(retagged)
-        self._bump()
-
-    def _index_new_rows(self) -> None:
-        """Bring added rows into the full-text index; changes and deletions have triggers."""
-        if self._sqlite:
-            self._session.connection().exec_driver_sql(
-                "INSERT INTO adapters_fts (rowid, search_text) SELECT pk, search_text FROM adapters"
-                " WHERE pk > (SELECT coalesce(max(id), 0) FROM adapters_fts_docsize)"
-            )
-
-    def _row_numbers(self, adapter_ids: Sequence[str]) -> Iterable[tuple[int, str]]:
-        for start in range(0, len(adapter_ids), _CHUNK):
-            chunk = adapter_ids[start : start + _CHUNK]
-            query = select(Adapter.pk, Adapter.id).where(Adapter.id.in_(chunk))
-            yield from self._session.execute(query)
-
-    def _write_tags(self, tags: Mapping[int, Iterable[str]]) -> None:
-        rows = [
-            (tag.casefold()[:200], pk, tag[:200])
-            for pk, own in tags.items()
-            for tag in distinct_words(own)
-        ]
-        self._insert_many(AdapterTag.__tablename__, ("tag_key", "adapter_pk", "tag"), rows)
-
-    def _insert_many(
-        self, table_name: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
-    ) -> None:
-        """Plain SQL for the same reason as `_RECORDS_SQL`: it is a third of a large scan's time."""
-        if rows:
-            places = ", ".join(["?" if self._sqlite else "%s"] * len(columns))
-            self._session.connection().exec_driver_sql(
-                f"INSERT INTO {table_name} ({', '.join(columns)}) VALUES ({places})", list(rows)
-            )
-
-    def _bump(self) -> None:
-        self._session.execute(
-            update(Counter)
-            .where(Counter.name == "adapters_revision")
-            .values(value=Counter.value + 1)
-            .execution_options(synchronize_session=False)
         )
 
 
@@ -359,37 +217,13 @@ def _record_from_row(row: Sequence[Any]) -> dict[str, Any]:
     return record
 
 
-def _values(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A row as the driver takes it, in the order of `_INSERTED`."""
-    return tuple(
-        orjson.dumps(row[name]).decode() if name in _JSON and row[name] is not None else row[name]
-        for name in _INSERTED
-    )
-
-
-def _defaults() -> dict[str, Any]:
-    """A row in which every column but the keys has its value for "nothing known"."""
-    row: dict[str, Any] = {}
-    for column_ in _ADAPTERS.columns:
-        default: Any = column_.default
-        if column_.name in ("pk", "id"):
-            continue
-        if default is None:
-            row[column_.name] = None
-        elif default.is_callable:
-            row[column_.name] = default.arg(None)
-        else:
-            row[column_.name] = default.arg
-    return row
-
-
 def _tagged(tags: Sequence[str]) -> ColumnElement[bool]:
     keys = [tag.casefold() for tag in tags]
-    return _ADAPTERS.c.pk.in_(select(AdapterTag.adapter_pk).where(AdapterTag.tag_key.in_(keys)))
+    return ADAPTERS.c.pk.in_(select(AdapterTag.adapter_pk).where(AdapterTag.tag_key.in_(keys)))
 
 
 def _order(query: AdapterQuery) -> tuple[ColumnElement[Any], ...]:
-    c = _ADAPTERS.c
+    c = ADAPTERS.c
     if query.sort == "random":
         multiplier = literal(query.seed % 1_000_003 * 2 + 48_271, Integer)
         return (cast(c.pk, Integer) * multiplier % _SHUFFLE_PRIME, c.pk)

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from lora_manager_core.adapters.query import AdapterQuery
-from lora_manager_core.adapters.repository import (
-    Adapters,
-    AdapterWriter,
-)
+from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.adapters.schemas import (
     AdapterCreate,
     AdapterFields,
     AdapterUpdate,
     BulkRequest,
 )
+from lora_manager_core.adapters.writer import AdapterWriter
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.common.lora_tokens import unwritable_characters
 from lora_manager_core.common.paths import MODEL_SUFFIXES, path_key, require_inside

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, filterwarnings
 
 from lora_manager_core.backends.diffusers_model import is_out_of_memory
 from lora_manager_core.backends.embedded_extra import embedded_extra
@@ -83,7 +84,10 @@ def _load_all(
     while ready:
         for number, (lora, tensors) in enumerate(ready):
             try:
-                pipeline.load_lora_weights(tensors, adapter_name=_adapter_name(number))
+                with catch_warnings():
+                    # peft says so of every second LoRA; several at once are what is wanted.
+                    filterwarnings("ignore", message="Already found a `peft_config`")
+                    pipeline.load_lora_weights(tensors, adapter_name=_adapter_name(number))
             except _REFUSALS as error:
                 if is_out_of_memory(error):
                     raise

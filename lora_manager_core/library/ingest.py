@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lora_manager_core.adapters.repository import search_text
+from lora_manager_core.adapters.writer import search_text
 from lora_manager_core.db.models import Adapter
 from lora_manager_core.errors import InvalidRequest
 from lora_manager_core.library.columns import columns_from_file

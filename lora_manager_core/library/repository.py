@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from lora_manager_core.adapters.repository import AdapterWriter
+from lora_manager_core.adapters.writer import AdapterWriter
 from lora_manager_core.db.models import Adapter, ExcludedFile
 from lora_manager_core.db.unit_of_work import ReadSession
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lora_manager_core.adapters.repository import search_text
+from lora_manager_core.adapters.writer import search_text
 from lora_manager_core.backends.base import PromptName
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.db.unit_of_work import Database
