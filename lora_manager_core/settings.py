@@ -38,20 +38,21 @@ class Settings(BaseSettings):
         default=(), description="Folders that hold LoRA files, separated as in PATH."
     )
     import_path: Path = Field(
-        default=Path("./loras"), description="Folder that imported model files are written to."
+        default=Path("./loras"), description="Folder for imported model files (no effect yet)."
     )
     output_dir: Path | None = Field(
         default=None,
         description="Folder for generated pictures (default: `outputs` in the data folder).",
     )
     outbox_dir: Path | None = Field(
-        default=None, description="Folder for prompts delivered as files (default: `outbox`)."
+        default=None, description="Folder for prompts delivered as files (no effect yet)."
     )
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL; default: SQLite in the data folder."
     )
     redis_url: str | None = Field(
-        default=None, description="Redis for queue and feed; unset: both stay in the process."
+        default=None,
+        description="Redis for queue and feed (no effect yet: both stay in the process).",
     )
     sdnext_url: str | None = Field(
         default=None, description="Address of an SD.Next server, such as http://127.0.0.1:7860."
@@ -65,10 +66,10 @@ class Settings(BaseSettings):
         default=None, description="A key every caller must send as X-API-Key.", min_length=8
     )
     http_targets: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="host:port targets that `http` deliveries may reach, by comma."
+        default=(), description="host:port targets of `http` deliveries, by comma (no effect yet)."
     )
     embedding_model: str | None = Field(
-        default=None, description="Folder or hub name of a text embedding model."
+        default=None, description="Folder or hub name of a text embedding model (no effect yet)."
     )
     exact_strengths: bool = Field(
         default=True,

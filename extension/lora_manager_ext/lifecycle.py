@@ -103,7 +103,8 @@ class Extension:
         manager = self._manager
         if manager is None:
             return
-        self._use_exact_strengths()
+        if manager.exact_strengths:
+            self._use_exact_strengths()
         manager.mount(app)
         if not self._started:
             manager.start()

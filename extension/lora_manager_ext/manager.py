@@ -59,6 +59,7 @@ class Manager:
         )
         self._api = build_api(services, access)
         self.data_dir = settings.data_dir
+        self.exact_strengths = settings.exact_strengths
 
     def prepare(self) -> None:
         """Bring the database up to date."""

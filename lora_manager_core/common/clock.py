@@ -17,11 +17,6 @@ def utc_after(seconds: float) -> str:
     return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime(_FORMAT)
 
 
-def utc_from_timestamp(timestamp_s: float) -> str:
-    """A POSIX time stamp in seconds as text."""
-    return datetime.fromtimestamp(timestamp_s, timezone.utc).strftime(_FORMAT)
-
-
 def seconds_between(start: str, end: str) -> float:
     """Seconds from one such text to another."""
     return (_parse(end) - _parse(start)).total_seconds()

@@ -17,7 +17,7 @@ from lora_manager_core.compose.schemas import (
 from lora_manager_core.db.models import Adapter
 from lora_manager_core.db.unit_of_work import Database, ReadSession, WriteSession
 from lora_manager_core.errors import AdapterNotFound, InvalidRequest, NotFound
-from lora_manager_core.library.base_model import architecture_of
+from lora_manager_core.library.base_model import compatible
 
 
 class DeliveryOpener(Protocol):
@@ -164,7 +164,7 @@ def _warnings(adapter: Adapter, loaded: str | None) -> list[ComposeWarning]:
             f"SD.Next cannot find the file of “{name}”: {adapter.prompt_name_problem}",
         )
     base = adapter.base_model
-    if base and loaded and architecture_of(base) != architecture_of(loaded):
+    if base and loaded and not compatible(base, loaded):
         _warn(
             "base_model_mismatch",
             f"“{name}” was made for {base}, the loaded checkpoint is {loaded}; "

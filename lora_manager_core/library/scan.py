@@ -18,6 +18,7 @@ from lora_manager_core.adapters.writer import search_text
 from lora_manager_core.backends.base import PromptName
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.db.unit_of_work import Database
+from lora_manager_core.library import facts, safetensors_header
 from lora_manager_core.library.ingest import merge_columns
 from lora_manager_core.library.naming import record_name
 from lora_manager_core.library.reading import FileReaders
@@ -101,6 +102,8 @@ class LibraryScan:
         self._mark_missing(plan.missing)
         if names:
             self._store_prompt_names(known, names)
+        facts.forget_tables()
+        safetensors_header.forget_tables()
         report.duration_s = round(time.perf_counter() - started, 3)
         context.report(JobProgress(1.0, message=f"{report.found} files"))
         return asdict(report)

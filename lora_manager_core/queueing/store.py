@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.engine import CursorResult
 
 from lora_manager_core.common.clock import utc_after, utc_now
@@ -60,13 +60,6 @@ class JobStore:
             .limit(1)
         )
         return self._session.scalars(query).first()
-
-    def count_waiting(self, lane: str) -> int:
-        """Jobs of a lane that wait or run."""
-        query = select(func.count()).where(
-            Job.lane == lane, Job.status.in_((PENDING, RUNNING, RETRYING))
-        )
-        return int(self._session.scalar(query) or 0)
 
 
 class JobWriter(JobStore):

@@ -154,6 +154,14 @@ class TestExactStrengths:
         extension.start(None, FastAPI())
         assert host.options[FUSE_OPTION] is True
 
+    def test_unless_the_environment_says_otherwise(
+        self, extension: Extension, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LORA_MANAGER_EXACT_STRENGTHS", "false")
+        extension.register()
+        extension.start(None, FastAPI())
+        assert host.options[FUSE_OPTION] is True
+
 
 class TestFailure:
     def test_start_that_fails_is_said_and_stops_nothing(

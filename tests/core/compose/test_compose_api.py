@@ -108,6 +108,20 @@ class TestWarnings:
             ("base_model_mismatch", "Zebra")
         ]
 
+    @pytest.mark.parametrize(
+        ("base", "loaded", "codes"),
+        [
+            ("Pony", "SDXL", []),
+            ("Flux.1 or Chroma", "Flux.1", []),
+            ("Flux.1", "Chroma", ["base_model_mismatch"]),
+        ],
+    )
+    def test_a_base_model_that_may_fit_is_no_warning(self, home, base, loaded, codes):
+        home.backend.status = BackendStatus("sdnext", True, None, "model", loaded)
+        home.client.get("/v1/generation/backends")
+        _patch(home, "alice", active=True, base_model=base)
+        assert _codes(_compose(home)) == codes
+
     def test_no_base_model_warning_while_the_checkpoint_is_unknown(self, home):
         home.backend.status = BackendStatus("sdnext", False, "starting")
         home.client.get("/v1/generation/backends")
