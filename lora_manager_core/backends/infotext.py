@@ -76,12 +76,6 @@ def png_bytes(image: Image.Image, text: str) -> bytes:
     return buffer.getvalue()
 
 
-def with_infotext(png: bytes, text: str) -> bytes:
-    """The same picture, its `parameters` chunk replaced by `text`; other metadata is dropped."""
-    with Image.open(BytesIO(png)) as image:
-        return png_bytes(image, text)
-
-
 def read_infotext(png: bytes) -> str | None:
     """The `parameters` chunk of a PNG, None if it has none."""
     with Image.open(BytesIO(png)) as image:

@@ -10,7 +10,6 @@ from lora_manager_core.backends.infotext import (
     infotext,
     png_bytes,
     read_infotext,
-    with_infotext,
 )
 
 REQUEST = GenerationRequest(
@@ -67,9 +66,9 @@ class TestPng:
         png = png_bytes(Image.new("RGB", (8, 8)), "水彩 <lora:夜空:1>")
         assert read_infotext(png) == "水彩 <lora:夜空:1>"
 
-    def test_replacing_keeps_the_pixels(self):
+    def test_the_pixels_stay(self):
         image = Image.effect_noise((16, 16), 50).convert("RGB")
-        changed = with_infotext(png_bytes(image, "old"), "new")
+        changed = png_bytes(image, "new")
         assert read_infotext(changed) == "new"
         with Image.open(BytesIO(changed)) as again:
             assert again.tobytes() == image.tobytes()
