@@ -14,12 +14,16 @@ from lora_manager_core.backends.diffusers_local import DiffusersBackend
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
 from lora_manager_core.backends.registry import BackendRegistry
 from lora_manager_core.compose.injection import InjectionService
+from lora_manager_core.compose.schemas import DeliveryRequest, DeliveryStarted
 from lora_manager_core.compose.service import ComposeService
 from lora_manager_core.compose.translate import PromptTranslator
-from lora_manager_core.db.unit_of_work import Database
+from lora_manager_core.db.unit_of_work import Database, WriteSession
+from lora_manager_core.deliveries.service import DeliveryService
 from lora_manager_core.feed.base import Feed
 from lora_manager_core.feed.memory import MemoryFeed
+from lora_manager_core.generation.delivery_mode import PictureMode
 from lora_manager_core.generation.jobs import GenerationJob
+from lora_manager_core.generation.orders import PictureOrders
 from lora_manager_core.generation.pictures import PictureFolder
 from lora_manager_core.generation.service import GenerationService
 from lora_manager_core.library.ingest import describe_single_file
@@ -78,7 +82,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     feed = parts.feed or MemoryFeed()
     runner = JobRunner(database, feed)
     queue = parts.queue(runner) if parts.queue else _thread_queue(settings, runner)
-    jobs = Jobs(database, queue, feed)
+    jobs = Jobs(database, queue, feed, runner)
     make_backends = parts.backends or partial(_stand_alone_backends, settings)
     backends = BackendRegistry(make_backends(database))
 
@@ -97,19 +101,27 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     services.add(InjectionService(database, parts.can_inject))
     translator = services.add(PromptTranslator(database))
     pictures = services.add(PictureFolder(settings.outputs))
-    # Compose opens deliveries through generation, which composes: the port breaks the circle.
+    orders = PictureOrders(backends, queue.runs_here)
+    deliveries = services.add(DeliveryService(database, jobs, [PictureMode(orders)]))
     compose = services.add(
         ComposeService(
             database,
             lambda: _loaded_base_model(backends),
-            lambda session, prompt, request: services.get(GenerationService).open_delivery(
-                session, prompt, request
-            ),
+            partial(_open_delivery, deliveries),
         )
     )
-    job = GenerationJob(database, backends, translator, pictures)
-    services.add(GenerationService(database, jobs, runner, backends, compose, job, pictures))
+    job = GenerationJob(backends, translator, pictures)
+    services.add(
+        GenerationService(database, jobs, runner, backends, compose, job, pictures, orders)
+    )
     return Application(settings, database, services)
+
+
+def _open_delivery(
+    deliveries: DeliveryService, session: WriteSession, prompt: str, request: DeliveryRequest
+) -> DeliveryStarted:
+    job = deliveries.open(session, prompt, request.mode, request.params)
+    return DeliveryStarted(id=job.id, status=job.status)
 
 
 def _thread_queue(settings: Settings, runner: JobRunner) -> JobQueue:

@@ -11,8 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lora_manager_core.bootstrap import Application, build_application
+from lora_manager_core.bootstrap import Application, Parts, build_application
 from lora_manager_core.errors import LoraManagerError
+from lora_manager_core.queueing.base import LIBRARY_LANE
+from lora_manager_core.queueing.threads import ThreadQueue
 from lora_manager_core.settings import Settings
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -131,7 +133,9 @@ def doctor(settings: Settings, _arguments: argparse.Namespace) -> int:
 
 
 def _started(settings: Settings) -> Application:
-    application = build_application(settings)
+    # Only what this command is about: the pictures that wait are the server's to make.
+    parts = Parts(queue=lambda runner: ThreadQueue(runner, {LIBRARY_LANE: 1}))
+    application = build_application(settings, parts)
     application.start()
     return application
 

@@ -34,6 +34,9 @@ class LoraManagerError(Exception):
     status = 500
     code = "internal_error"
     title = "Internal error"
+    #: Whether the same work may succeed later without anybody changing anything: jobs that end so
+    #: are tried again, with growing pauses.
+    may_pass = False
 
     def __init__(self, detail: str, **extra: Any) -> None:
         super().__init__(detail)
@@ -126,18 +129,21 @@ class BackendUnavailable(LoraManagerError):
     status = 424
     code = "backend_unavailable"
     title = "Backend not available"
+    may_pass = True
 
 
 class BackendLoginRefused(BackendUnavailable):
     """The backend answered, and refused our credentials."""
 
     code = "backend_login_refused"
+    may_pass = False
 
 
 class ExtraNotInstalled(BackendUnavailable):
     """An optional library is missing; the message names the extra to install."""
 
     code = "extra_not_installed"
+    may_pass = False
 
 
 class GenerationFailed(LoraManagerError):
@@ -162,3 +168,4 @@ class Busy(LoraManagerError):
     status = 503
     code = "busy"
     title = "Busy"
+    may_pass = True

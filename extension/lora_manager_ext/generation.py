@@ -21,8 +21,10 @@ from lora_manager_core.backends.base import (
     GenerationRequest,
     GenerationResult,
     IsCancelled,
+    PreviewsWanted,
     ProgressCallback,
     PromptName,
+    nobody_looks,
 )
 from lora_manager_core.backends.infotext import png_bytes
 from lora_manager_core.backends.sdnext_models import architecture_label
@@ -78,7 +80,11 @@ class InProcessBackend(GenerationBackend):
         return BackendStatus(self.name, False, reason)
 
     def generate(
-        self, request: GenerationRequest, on_progress: ProgressCallback, is_cancelled: IsCancelled
+        self,
+        request: GenerationRequest,
+        on_progress: ProgressCallback,
+        is_cancelled: IsCancelled,
+        previews_wanted: PreviewsWanted = nobody_looks,
     ) -> GenerationResult:
         """Wait for the queue, make the pictures, give them with the host's own infotext."""
         fields = self._fields(request)

@@ -52,12 +52,16 @@ class GenerationResult:
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """Where a running picture stands. `fraction` is 0..1 over the whole request."""
+    """Where a running picture stands. `fraction` is 0..1 over the whole request.
+
+    `preview` is the unfinished picture as an encoded image file (JPEG, PNG or WebP).
+    """
 
     fraction: float
     step: int
     steps: int
     eta_s: float | None = None
+    preview: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,13 @@ class PromptName:
 
 ProgressCallback = Callable[[StepProgress], None]
 IsCancelled = Callable[[], bool]
+#: Whether somebody looks at unfinished pictures just now: making one costs time.
+PreviewsWanted = Callable[[], bool]
+
+
+def nobody_looks() -> bool:
+    """No preview is wanted."""
+    return False
 
 
 class GenerationCancelled(Exception):
@@ -106,7 +117,11 @@ class GenerationBackend(ABC):
 
     @abstractmethod
     def generate(
-        self, request: GenerationRequest, on_progress: ProgressCallback, is_cancelled: IsCancelled
+        self,
+        request: GenerationRequest,
+        on_progress: ProgressCallback,
+        is_cancelled: IsCancelled,
+        previews_wanted: PreviewsWanted = nobody_looks,
     ) -> GenerationResult:
         """Make the pictures, in full or not at all.
 

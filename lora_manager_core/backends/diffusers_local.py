@@ -21,9 +21,11 @@ from lora_manager_core.backends.base import (
     GenerationRequest,
     GenerationResult,
     IsCancelled,
+    PreviewsWanted,
     ProgressCallback,
     PromptName,
     StepProgress,
+    nobody_looks,
 )
 from lora_manager_core.backends.diffusers_lora import applied
 from lora_manager_core.backends.diffusers_model import (
@@ -86,7 +88,11 @@ class DiffusersBackend(GenerationBackend):
         )
 
     def generate(
-        self, request: GenerationRequest, on_progress: ProgressCallback, is_cancelled: IsCancelled
+        self,
+        request: GenerationRequest,
+        on_progress: ProgressCallback,
+        is_cancelled: IsCancelled,
+        previews_wanted: PreviewsWanted = nobody_looks,
     ) -> GenerationResult:
         """Make the pictures; LoRAs are applied for this request only.
 

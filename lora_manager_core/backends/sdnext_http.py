@@ -21,8 +21,10 @@ from lora_manager_core.backends.base import (
     GenerationRequest,
     GenerationResult,
     IsCancelled,
+    PreviewsWanted,
     ProgressCallback,
     PromptName,
+    nobody_looks,
 )
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
 from lora_manager_core.backends.sdnext_client import (
@@ -86,7 +88,11 @@ class SdnextHttpBackend(GenerationBackend):
         )
 
     def generate(
-        self, request: GenerationRequest, on_progress: ProgressCallback, is_cancelled: IsCancelled
+        self,
+        request: GenerationRequest,
+        on_progress: ProgressCallback,
+        is_cancelled: IsCancelled,
+        previews_wanted: PreviewsWanted = nobody_looks,
     ) -> GenerationResult:
         """Make the pictures; without the host's own active set, and with exact LoRA strengths."""
         self._wait_for_turn(is_cancelled)

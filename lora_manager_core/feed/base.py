@@ -50,3 +50,11 @@ class Feed(ABC):
     @abstractmethod
     def last_events(self) -> list[FeedEvent]:
         """The last event of each job still remembered, oldest first."""
+
+    @abstractmethod
+    def want_previews(self, wanted: bool) -> None:
+        """Say whether somebody at this process looks at unfinished pictures; no, to begin with."""
+
+    @abstractmethod
+    def previews_wanted(self) -> bool:
+        """Whether somebody looks at unfinished pictures, at any process; cheap to ask."""

@@ -23,6 +23,7 @@ class MemoryFeed(Feed):
         self._lock = threading.RLock()  # a listener may unsubscribe within its call
         self._listeners: list[Listener] = []
         self._last: OrderedDict[str, FeedEvent] = OrderedDict()
+        self._previews_wanted = False
 
     def publish(self, event: FeedEvent) -> None:
         """Send the event on unless it would break the order of its job."""
@@ -52,6 +53,14 @@ class MemoryFeed(Feed):
         """The last event of each job, oldest first."""
         with self._lock:
             return list(self._last.values())
+
+    def want_previews(self, wanted: bool) -> None:
+        """Remember it."""
+        self._previews_wanted = wanted
+
+    def previews_wanted(self) -> bool:
+        """What was said last."""
+        return self._previews_wanted
 
     def _follows(self, event: FeedEvent) -> bool:
         last = self._last.get(event.job_id)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import base64
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from lora_manager_core.backends.base import (
     GenerationCancelled,
@@ -13,11 +12,11 @@ from lora_manager_core.backends.base import (
 )
 from lora_manager_core.backends.registry import BackendRegistry
 from lora_manager_core.compose.translate import PromptTranslator
-from lora_manager_core.db.unit_of_work import Database
+from lora_manager_core.db.unit_of_work import WriteSession
 from lora_manager_core.errors import GenerationFailed
 from lora_manager_core.generation.pictures import PictureFolder
 from lora_manager_core.generation.repository import ResultWriter
-from lora_manager_core.queueing.base import JobCancelled, JobContext, JobProgress
+from lora_manager_core.queueing.base import JobCancelled, JobContext, JobOutcome, JobProgress
 
 GENERATION_JOB = "generation"
 
@@ -27,17 +26,15 @@ class GenerationJob:
 
     def __init__(
         self,
-        database: Database,
         backends: BackendRegistry,
         translator: PromptTranslator,
         pictures: PictureFolder,
     ) -> None:
-        self._database = database
         self._backends = backends
         self._translator = translator
         self._pictures = pictures
 
-    def run(self, context: JobContext) -> Mapping[str, Any]:
+    def run(self, context: JobContext) -> JobOutcome:
         """Make and store the pictures; gives links, info and warnings."""
         backend = self._backends.get(context.payload["backend"])
         params = dict(context.payload["params"])
@@ -46,22 +43,28 @@ class GenerationJob:
 
         def _report(progress: StepProgress) -> None:
             context.report(
-                JobProgress(progress.fraction, progress.step, progress.steps, progress.eta_s)
+                JobProgress(
+                    progress.fraction,
+                    progress.step,
+                    progress.steps,
+                    progress.eta_s,
+                    preview=None if progress.preview is None else data_url(progress.preview),
+                )
             )
 
         context.raise_if_cancelled()
         started = time.perf_counter()
         try:
-            result = backend.generate(request, _report, context.is_cancelled)
+            result = backend.generate(
+                request, _report, context.is_cancelled, context.previews_wanted
+            )
         except GenerationCancelled as cancelled:
             raise JobCancelled from cancelled
         if not result.images:
             raise GenerationFailed("The backend finished without a picture; see its own log.")
         context.raise_if_cancelled()
         paths = self._pictures.store(context.job_id, result.images)
-        with self._database.write() as session:
-            ResultWriter(session).add(context.job_id, result.images, paths)
-        return {
+        made = {
             "images": [image_url(context.job_id, number) for number in range(len(paths))],
             "generation_info": {
                 **result.info,
@@ -77,6 +80,17 @@ class GenerationJob:
                 *result.warnings,
             ],
         }
+
+        def _store(session: WriteSession) -> None:
+            ResultWriter(session).add(context.job_id, result.images, paths)
+
+        return JobOutcome(made, _store, lambda: self._pictures.remove(paths))
+
+
+def data_url(image: bytes) -> str:
+    """An encoded picture as a `data:` URL."""
+    kind = "png" if image.startswith(b"\x89PNG") else "webp" if image[8:12] == b"WEBP" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def image_url(job_id: str, number: int) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 
 from lora_manager_core.backends.base import GeneratedImage
 from lora_manager_core.common.clock import utc_now
-from lora_manager_core.db.models import ResultImage
+from lora_manager_core.db.models import Result, ResultImage
 from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
 
 
@@ -33,8 +33,9 @@ class ResultWriter(Results):
         self._session: WriteSession = session
 
     def add(self, job_id: str, images: Sequence[GeneratedImage], paths: Sequence[Path]) -> None:
-        """Record the stored files of a job."""
+        """Record the stored files of a job, as its result."""
         now = utc_now()
+        self._session.add(Result(job_id=job_id, finished_at=now))
         for number, (image, path) in enumerate(zip(images, paths, strict=True)):
             self._session.add(
                 ResultImage(
@@ -51,5 +52,6 @@ class ResultWriter(Results):
         self._session.flush()
 
     def forget(self, job_id: str) -> None:
-        """Drop the rows of a job's pictures."""
+        """Drop the rows of a job's result and its pictures."""
+        self._session.execute(delete(Result).where(Result.job_id == job_id))
         self._session.execute(delete(ResultImage).where(ResultImage.job_id == job_id))

@@ -27,6 +27,12 @@ class GenerationOptions(RequestModel):
     n_iter: Annotated[int, Field(ge=1, le=64)] = 1
     denoising_strength: Annotated[float, Field(ge=0, le=1)] | None = None
 
+    @property
+    def work(self) -> float:
+        """How much there is to do, in megapixel steps."""
+        pictures = self.batch_size * self.n_iter
+        return self.width * self.height / 1e6 * self.steps * pictures
+
 
 class GenerationParams(GenerationOptions):
     """One picture order."""

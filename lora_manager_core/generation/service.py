@@ -7,23 +7,19 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from lora_manager_core.backends.registry import BackendRegistry
-from lora_manager_core.compose.schemas import DeliveryRequest, DeliveryStarted
 from lora_manager_core.compose.service import ComposeService
 from lora_manager_core.db.models import Job
-from lora_manager_core.db.unit_of_work import Database, WriteSession
+from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.errors import (
-    BackendUnavailable,
     Busy,
     InvalidRequest,
     JobNotFound,
     LoraManagerError,
     NotFound,
-    Unprocessable,
 )
 from lora_manager_core.generation.jobs import GENERATION_JOB, GenerationJob
+from lora_manager_core.generation.orders import BACKGROUND_RETRIES, PictureOrders
 from lora_manager_core.generation.pictures import PictureFolder
 from lora_manager_core.generation.repository import Results, ResultWriter
 from lora_manager_core.generation.schemas import (
@@ -73,12 +69,14 @@ class GenerationService:
         compose: ComposeService,
         job: GenerationJob,
         pictures: PictureFolder,
+        orders: PictureOrders,
     ) -> None:
         self._database = database
         self._jobs = jobs
         self._backends = backends
         self._compose = compose
         self._pictures = pictures
+        self._orders = orders
         self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
         runner.register(GENERATION_JOB, job.run)
 
@@ -116,23 +114,20 @@ class GenerationService:
             raise InvalidRequest(
                 "Pictures that are not saved can only be returned as base64, at once."
             )
-        status = self._backends.probe(output.backend)
-        if not status.available:
-            raise BackendUnavailable(status.reason or f"“{status.name}” is not available.")
-        warnings = odd_values(params)
+        self._orders.require_backend(output.backend)
         if output.mode == "deferred":
-            job = self._submit(params, status.name, warnings)
+            job = self._submit(params, output, retries=BACKGROUND_RETRIES)
             return GenerationAnswer(
                 job_id=job.id,
                 status="queued",
                 progress=0.0,
-                warnings=warnings,
+                warnings=job.payload["warnings"],
                 prompt=params.prompt,
             )
         if not self._waiting.acquire(blocking=False):
             raise Busy("Too many requests wait for their pictures; use mode=deferred and the feed.")
         try:
-            job = self._jobs.wait(self._submit(params, status.name, warnings).id)
+            job = self._jobs.wait(self._submit(params, output, retries=0).id)
         finally:
             self._waiting.release()
         return self._answer(job, params.prompt, output)
@@ -158,32 +153,6 @@ class GenerationService:
         answer = self.generate(params, output)
         answer.compose_warnings = composition.warnings
         return answer
-
-    def open_delivery(
-        self, session: WriteSession, prompt: str, request: DeliveryRequest
-    ) -> DeliveryStarted:
-        """Add a composed prompt as a job, in the unit of work that composed it.
-
-        Raises:
-            Unprocessable: an unknown mode, or parameters that are none.
-        """
-        if request.mode != "sdnext":
-            raise Unprocessable(f"There is no delivery mode “{request.mode}”; there is: sdnext.")
-        options = dict(request.params)
-        backend = options.pop("backend", None)
-        try:
-            params = GenerationParams.model_validate(
-                {**options.pop("generation_params", {}), "prompt": prompt}
-            )
-        except (ValidationError, TypeError) as error:
-            raise Unprocessable(
-                f"The delivery's `generation_params` do not fit: {error}"
-            ) from error
-        if options:
-            raise Unprocessable(f"Unknown delivery parameters: {', '.join(sorted(options))}.")
-        name = self._backends.get(backend).name
-        job = self._submit_in(session, params, name, odd_values(params))
-        return DeliveryStarted(id=job.id, status=job.status)
 
     def progress(self, job_id: str) -> ProgressAnswer:
         """How far that job is."""
@@ -233,15 +202,12 @@ class GenerationService:
                 raise NotFound("The picture's file is gone from the output folder.")
         raise JobNotFound(f"There is no picture {number} of job {job_id}.")
 
-    def _submit(self, params: GenerationParams, backend: str, warnings: list[str]) -> Job:
+    def _submit(self, params: GenerationParams, output: OutputOptions, retries: int) -> Job:
+        payload = self._orders.payload(params, output)
         with self._database.write() as session:
-            return self._submit_in(session, params, backend, warnings)
-
-    def _submit_in(
-        self, session: WriteSession, params: GenerationParams, backend: str, warnings: list[str]
-    ) -> Job:
-        payload = {"backend": backend, "params": params.model_dump(), "warnings": warnings}
-        return self._jobs.submit(session, GENERATION_JOB, GPU_LANE, payload)
+            return self._jobs.submit(
+                session, GENERATION_JOB, GPU_LANE, payload, work=params.work, retries_left=retries
+            )
 
     def _answer(self, job: Job, prompt: str, output: OutputOptions) -> GenerationAnswer:
         if job.status == FAILED:
@@ -266,24 +232,6 @@ class GenerationService:
                 ResultWriter(session).forget(job.id)
             self._pictures.remove(paths)
         return answer
-
-
-def odd_values(params: GenerationParams) -> list[str]:
-    """What looks like a slip in an order; it is done all the same."""
-    warnings = []
-    if params.width % 8 or params.height % 8:
-        warnings.append("Width and height should be multiples of 8; they will be rounded down.")
-    if params.width * params.height > 4096 * 4096:
-        warnings.append("This is a very large picture; it may not fit into memory.")
-    if params.width < 64 or params.height < 64:
-        warnings.append("This is a very small picture; models are trained on larger ones.")
-    if params.steps > 150:
-        warnings.append("More than 150 steps rarely improve a picture.")
-    if params.cfg_scale > 30:
-        warnings.append("A CFG scale above 30 usually burns the picture.")
-    if not params.prompt.strip():
-        warnings.append("The prompt is empty.")
-    return warnings
 
 
 def _failure(job: Job) -> LoraManagerError:

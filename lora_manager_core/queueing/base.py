@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lora_manager_core.db.unit_of_work import WriteSession
+
 GPU_LANE = "gpu"
 LIBRARY_LANE = "library"
 
@@ -20,6 +22,7 @@ RETRYING = "retrying"
 SUCCEEDED = "succeeded"
 FAILED = "failed"
 CANCELLED = "cancelled"
+UNFINISHED = (PENDING, RUNNING, RETRYING)
 ENDED = (SUCCEEDED, FAILED, CANCELLED)
 
 
@@ -29,13 +32,31 @@ class JobCancelled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """How far a job is: `fraction` 0..1, and the step of how many, where it has steps."""
+    """How far a job is: `fraction` 0..1, and the step of how many, where it has steps.
+
+    `preview` is an unfinished picture as a `data:` URL, for those who asked to see it.
+    """
 
     fraction: float
     step: int | None = None
     steps: int | None = None
     eta_s: float | None = None
     message: str | None = None
+    preview: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """What a handler made: the JSON-serialisable `result` that is stored with the job.
+
+    `store` writes further rows in the very unit of work that ends the job, so that both become true
+    or neither; `undo` takes back what lies outside the database when the job was cancelled
+    meanwhile.
+    """
+
+    result: Mapping[str, Any]
+    store: Callable[[WriteSession], None] | None = None
+    undo: Callable[[], None] | None = None
 
 
 class JobContext(ABC):
@@ -52,22 +73,43 @@ class JobContext(ABC):
     def is_cancelled(self) -> bool:
         """Whether the job is to stop."""
 
+    def previews_wanted(self) -> bool:
+        """Whether somebody looks: a preview costs time, and is made only then."""
+        return False
+
     def raise_if_cancelled(self) -> None:
         """Raise `JobCancelled` if the job is to stop."""
         if self.is_cancelled():
             raise JobCancelled
 
 
-#: A handler gives the result that is stored with the job, JSON-serialisable.
-JobHandler = Callable[[JobContext], Mapping[str, Any]]
+#: A handler gives what it made; a mapping alone stands for an outcome with that result.
+JobHandler = Callable[[JobContext], Mapping[str, Any] | JobOutcome]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One place where jobs are run: a thread here, or a process elsewhere."""
+
+    name: str
+    lanes: tuple[str, ...]
+    busy: bool
+    last_seen_at: str | None = None
 
 
 class JobQueue(ABC):
-    """Brings pending jobs to a runner. Implementations: `threads`; an RQ one on Redis."""
+    """Brings pending jobs to a runner. Implementations: `threads`; `rq` on Redis."""
+
+    #: Whether jobs run in the process that queues them, with its own backends.
+    runs_here = True
 
     @abstractmethod
     def submit(self, lane: str, job_id: str) -> None:
-        """Queue a pending job; called after the commit that made its row."""
+        """Queue a pending job; called after the commit that made its row, and again by the keeper.
+
+        A job that waits in the queue already is not queued twice. Never raises for a queue that
+        cannot be reached: the row stays, and the keeper asks again.
+        """
 
     @abstractmethod
     def cancel(self, job_id: str) -> None:
@@ -80,3 +122,7 @@ class JobQueue(ABC):
     @abstractmethod
     def stop(self, timeout_s: float = 5.0) -> None:
         """Stop working: running jobs are asked to stop and waited for."""
+
+    @abstractmethod
+    def workers(self) -> list[WorkerInfo]:
+        """Who works for this queue now; empty when nobody does or it cannot be reached."""

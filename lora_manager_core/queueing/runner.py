@@ -7,10 +7,10 @@ tree is logged with its trace and ends the job as failed.
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
-import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -28,28 +28,39 @@ from lora_manager_core.queueing.base import (
     JobCancelled,
     JobContext,
     JobHandler,
+    JobOutcome,
     JobProgress,
 )
+from lora_manager_core.queueing.owner import new_owner
 from lora_manager_core.queueing.store import LEASE_S, JobStore, JobWriter
 
 _log = logging.getLogger(__name__)
 
 #: Progress goes to the feed at once, to the row at most this often.
 _ROW_INTERVAL_S = 1.0
+#: The longest pause between two tries of one job.
+_LONGEST_PAUSE_S = 60.0
 
 
 class JobRunner:
-    """Runs jobs by id. One per process; its `owner` is the name on the leases it holds."""
+    """Runs jobs by id. One per process; its `owner` is the name on the leases it holds.
 
-    def __init__(self, database: Database, feed: Feed) -> None:
+    A job that failed for something that may pass is tried again after `first_pause_s`, then twice
+    that, and so on, as often as its row allows.
+    """
+
+    def __init__(self, database: Database, feed: Feed, first_pause_s: float = 2.0) -> None:
         self._database = database
         self._feed = feed
+        self._first_pause_s = first_pause_s
         self._handlers: dict[str, JobHandler] = {}
         #: A job may be queued twice, so each try to run it has a flag of its own.
         self._running: dict[str, list[threading.Event]] = {}
         self._stopped = False
         self._lock = threading.Lock()
-        self.owner = str(uuid.uuid4())
+        self.owner = new_owner()
+        #: Called after a job was put off to a later try; the keeper of the jobs listens.
+        self.on_put_off: Callable[[], None] = lambda: None
 
     def register(self, kind: str, handler: JobHandler) -> None:
         """Say what a kind of job does."""
@@ -86,8 +97,11 @@ class JobRunner:
                 if not JobWriter(session).claim(job_id, self.owner):
                     return
             with self._database.read() as session:
-                job = JobStore(session).get(job_id)
+                store = JobStore(session)
+                job = store.get(job_id)
+                pace = store.pace(job.kind) if job is not None else None
             if job is not None:
+                publish_started(self._feed, job, pace)
                 self._run_claimed(job, flag)
         finally:
             with self._lock:
@@ -96,17 +110,17 @@ class JobRunner:
                     del self._running[job_id]
 
     def _run_claimed(self, job: Job, flag: threading.Event) -> None:
-        publish_started(self._feed, job)
         context = _RunningJob(job, self._database, self._feed, self.owner, flag)
         stop_heart = threading.Event()
         heart = threading.Thread(
             target=context.beat, args=(stop_heart,), name="job-heartbeat", daemon=True
         )
         heart.start()
-        status, result, error = FAILED, None, None
+        status, outcome, error = FAILED, JobOutcome({}), None
         try:
-            result = dict(self._handlers[job.kind](context))
-            orjson.dumps(result)  # what cannot be stored is a defect of the handler: fail here
+            made = self._handlers[job.kind](context)
+            outcome = made if isinstance(made, JobOutcome) else JobOutcome(dict(made))
+            orjson.dumps(outcome.result)  # what cannot be stored is a defect of the handler
             status = SUCCEEDED
         except JobCancelled:
             if self._give_back(job.id):
@@ -115,8 +129,10 @@ class JobRunner:
         except LoraManagerError as failure:
             error = {"code": failure.code, "detail": failure.detail, "status": failure.status}
             _log.warning("job %s (%s) failed: %s", job.id, job.kind, failure.detail)
+            if failure.may_pass and self._put_off(job, error, context.highest):
+                return
         except Exception:  # noqa: BLE001 - the border of a job, see above
-            result = None
+            outcome = JobOutcome({}, undo=outcome.undo)
             _log.exception("job %s (%s) failed unexpectedly", job.id, job.kind)
             error = {
                 "code": "internal_error",
@@ -126,19 +142,39 @@ class JobRunner:
         finally:
             stop_heart.set()
             heart.join()
+        self._end(job, status, outcome, error)
+
+    def _end(
+        self, job: Job, status: str, outcome: JobOutcome, error: Mapping[str, Any] | None
+    ) -> None:
+        result = outcome.result if status == SUCCEEDED else None
         with self._database.write() as session:
             writer = JobWriter(session)
-            if not writer.finish(job.id, self.owner, status, result, error):
+            if writer.finish(job.id, self.owner, status, result, error):
+                if result is not None and outcome.store is not None:
+                    outcome.store(session)
+            else:
                 # Cancelled meanwhile: that stands, whatever the handler came to.
                 status, result, error = CANCELLED, None, None
                 if not writer.finish(job.id, self.owner, status, result, error):
                     return  # the lease was lost: the job is somebody else's to end
-            started = job.started_at or utc_now()
-            session.after_commit(
-                lambda: publish_end(
-                    self._feed, job, status, result, error, seconds_between(started, utc_now())
-                )
-            )
+        if result is None and outcome.undo is not None:
+            outcome.undo()
+        started = job.started_at or utc_now()
+        publish_end(self._feed, job, status, result, error, seconds_between(started, utc_now()))
+
+    def _put_off(self, job: Job, error: Mapping[str, Any], progress: float) -> bool:
+        """Have a job tried again later; False if it has been tried often enough, or cancelled."""
+        with self._database.read() as session:
+            failed = sum(a.outcome == FAILED for a in JobStore(session).attempts(job.id))
+        pause_s = min(_LONGEST_PAUSE_S, self._first_pause_s * 2**failed)
+        pause_s *= random.uniform(0.8, 1.2)  # so that many jobs do not come back at one moment
+        with self._database.write() as session:
+            if not JobWriter(session).retry_later(job.id, self.owner, pause_s, error):
+                return False
+        publish_waiting(self._feed, job, progress, pause_s, error)
+        self.on_put_off()
+        return True
 
     def _give_back(self, job_id: str) -> bool:
         """Put a job that this process stopped on its own, not a person, back into the queue."""
@@ -157,11 +193,11 @@ class _RunningJob(JobContext):
         self._feed = feed
         self._owner = owner
         self._flag = flag
-        self._highest = 0.0
+        self.highest = job.progress  # of an earlier attempt: progress never falls
         self._row_written_at = 0.0
 
     def report(self, progress: JobProgress) -> None:
-        self._highest = max(self._highest, min(1.0, progress.fraction))
+        self.highest = max(self.highest, min(1.0, progress.fraction))
         self._feed.publish(
             FeedEvent(
                 PROGRESS,
@@ -170,12 +206,12 @@ class _RunningJob(JobContext):
                     "job_id": self.job_id,
                     "kind": self._kind,
                     "status": "processing",
-                    "progress": self._highest,
+                    "progress": self.highest,
                     "current_step": progress.step,
                     "total_steps": progress.steps,
                     "eta_seconds": progress.eta_s,
                     "message": progress.message,
-                    "preview_image": None,
+                    "preview_image": progress.preview,
                     "error_message": None,
                 },
             )
@@ -183,7 +219,7 @@ class _RunningJob(JobContext):
         if time.monotonic() - self._row_written_at >= _ROW_INTERVAL_S:
             self._row_written_at = time.monotonic()
             self._keep(
-                progress=self._highest,
+                progress=self.highest,
                 step=progress.step,
                 steps=progress.steps,
                 eta_s=progress.eta_s,
@@ -192,6 +228,9 @@ class _RunningJob(JobContext):
 
     def is_cancelled(self) -> bool:
         return self._flag.is_set()
+
+    def previews_wanted(self) -> bool:
+        return self._feed.previews_wanted()
 
     def beat(self, stop: threading.Event) -> None:
         """Renew the lease and look for a cancel that another process asked for."""
@@ -213,8 +252,8 @@ class _RunningJob(JobContext):
             self._flag.set()
 
 
-def publish_started(feed: Feed, job: Job) -> None:
-    """Tell the feed that a job has started."""
+def publish_started(feed: Feed, job: Job, pace: float | None) -> None:
+    """Tell the feed that a job has started; `pace` is seconds per unit of work, if known."""
     feed.publish(
         FeedEvent(
             STARTED,
@@ -223,8 +262,32 @@ def publish_started(feed: Feed, job: Job) -> None:
                 "job_id": job.id,
                 "kind": job.kind,
                 "params": job.payload,
-                "estimated_duration": None,
+                "estimated_duration": None if pace is None else round(pace * job.work, 3),
                 "progress": 0.0,
+            },
+        )
+    )
+
+
+def publish_waiting(
+    feed: Feed, job: Job, progress: float, pause_s: float, error: Mapping[str, Any]
+) -> None:
+    """Tell the feed that a job failed for something that may pass, and is tried again."""
+    feed.publish(
+        FeedEvent(
+            PROGRESS,
+            job.id,
+            {
+                "job_id": job.id,
+                "kind": job.kind,
+                "status": "queued",
+                "progress": progress,
+                "current_step": None,
+                "total_steps": None,
+                "eta_seconds": None,
+                "message": f"Trying again in {pause_s:.0f} s: {error['detail']}",
+                "preview_image": None,
+                "error_message": error["detail"],
             },
         )
     )

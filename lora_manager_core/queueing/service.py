@@ -10,35 +10,50 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from lora_manager_core.common.clock import seconds_between, utc_now
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database, WriteSession
 from lora_manager_core.errors import JobAlreadyFinished, JobNotFound
 from lora_manager_core.feed.base import Feed, FeedEvent
-from lora_manager_core.queueing.base import CANCELLED, ENDED, PENDING, RETRYING, JobQueue
-from lora_manager_core.queueing.runner import publish_end
-from lora_manager_core.queueing.store import LEASE_S, JobStore, JobWriter
+from lora_manager_core.queueing.base import CANCELLED, ENDED, JobQueue
+from lora_manager_core.queueing.runner import JobRunner, publish_end
+from lora_manager_core.queueing.store import JobStore, JobWriter
 
 _log = logging.getLogger(__name__)
 
 #: How often a waiter looks at the row itself, for jobs that end in another process.
 _LOOK_INTERVAL_S = 1.0
+#: How often the keeper looks for jobs that nobody runs any more, or that are due for another try.
+_KEEP_INTERVAL_S = 5.0
 
 
 class Jobs:
     """The jobs of this installation, whichever queue carries them."""
 
-    def __init__(self, database: Database, job_queue: JobQueue, feed: Feed) -> None:
+    def __init__(
+        self, database: Database, job_queue: JobQueue, feed: Feed, runner: JobRunner
+    ) -> None:
         self._database = database
         self._queue = job_queue
         self._feed = feed
+        self._runner = runner
         self._stopped = threading.Event()
+        self._wake = threading.Event()
         self._keeper: threading.Thread | None = None
 
     def submit(
-        self, session: WriteSession, kind: str, lane: str, payload: Mapping[str, Any]
+        self,
+        session: WriteSession,
+        kind: str,
+        lane: str,
+        payload: Mapping[str, Any],
+        **more: Any,
     ) -> Job:
-        """Add a job within the caller's unit of work; it is queued once that is committed."""
-        job = JobWriter(session).create(kind, lane, payload)
+        """Add a job within the caller's unit of work; it is queued once that is committed.
+
+        `more` are further columns of the row, see `JobWriter.create`.
+        """
+        job = JobWriter(session).create(kind, lane, payload, **more)
         session.after_commit(lambda: self._queue.submit(lane, job.id))
         return job
 
@@ -91,39 +106,51 @@ class Jobs:
 
     def start(self) -> None:
         """Start the queue with what is left from before, and keep looking for abandoned jobs."""
-        with self._database.read() as session:
-            left = JobStore(session).list_by_status((PENDING, RETRYING))
-        for job in left:
-            self._queue.submit(job.lane, job.id)
-        self._recover()
+        pause_s = self._look_after()
         self._queue.start()
         if self._keeper is None:
             self._stopped = threading.Event()
+            self._runner.on_put_off = self._wake.set
             self._keeper = threading.Thread(
-                target=self._keep, args=(self._stopped,), name="job-keeper", daemon=True
+                target=self._keep, args=(self._stopped, pause_s), name="job-keeper", daemon=True
             )
             self._keeper.start()
 
     def stop(self) -> None:
         """Stop the queue; running jobs are put back for the next start."""
         self._stopped.set()
+        self._wake.set()
         self._queue.stop()
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.join(timeout=5.0)
 
-    def _keep(self, stopped: threading.Event) -> None:
-        while not stopped.wait(LEASE_S / 2):
+    def _keep(self, stopped: threading.Event, pause_s: float) -> None:
+        while True:
+            self._wake.wait(pause_s)
+            self._wake.clear()
+            if stopped.is_set():
+                return
             try:
-                self._recover()
+                pause_s = self._look_after()
             except SQLAlchemyError:  # the next look may succeed
-                _log.warning("abandoned jobs were not looked for", exc_info=True)
+                _log.warning("jobs were not looked after", exc_info=True)
 
-    def _recover(self) -> None:
-        with self._database.write() as session:
-            released = JobWriter(session).release_abandoned()
-        for job in released:
-            if job.status in ENDED:
-                publish_end(self._feed, job, job.status, None, job.error, None)
-            else:
-                self._queue.submit(job.lane, job.id)
+    def _look_after(self) -> float:
+        """Take up abandoned jobs and queue whatever is due; gives the seconds to the next look."""
+        with self._database.read() as session:
+            abandoned = JobStore(session).list_abandoned()
+        if abandoned:
+            with self._database.write() as session:
+                released = JobWriter(session).release_abandoned()
+            for job in released:
+                if job.status in ENDED:
+                    publish_end(self._feed, job, job.status, None, job.error, None)
+        with self._database.read() as session:
+            store = JobStore(session)
+            due, next_due_at = store.list_due(), store.next_due_at()
+        for lane, job_id in due:
+            self._queue.submit(lane, job_id)
+        if next_due_at is None:
+            return _KEEP_INTERVAL_S
+        return min(_KEEP_INTERVAL_S, max(0.05, seconds_between(utc_now(), next_due_at)))

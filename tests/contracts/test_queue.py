@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -12,8 +14,13 @@ from sqlalchemy import update
 
 from lora_manager_core.common.clock import utc_after
 from lora_manager_core.db.models import Job
-from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.errors import GenerationFailed, JobAlreadyFinished, JobNotFound
+from lora_manager_core.db.unit_of_work import Database, WriteSession
+from lora_manager_core.errors import (
+    BackendUnavailable,
+    GenerationFailed,
+    JobAlreadyFinished,
+    JobNotFound,
+)
 from lora_manager_core.feed.base import COMPLETE, PROGRESS, STARTED, FeedEvent
 from lora_manager_core.feed.memory import MemoryFeed
 from lora_manager_core.queueing.base import (
@@ -28,12 +35,13 @@ from lora_manager_core.queueing.base import (
     SUCCEEDED,
     JobContext,
     JobHandler,
+    JobOutcome,
     JobProgress,
     JobQueue,
 )
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
-from lora_manager_core.queueing.store import JobWriter
+from lora_manager_core.queueing.store import JobStore, JobWriter
 from lora_manager_core.queueing.threads import ThreadQueue
 from tests.fakes.recorder import Recorder
 
@@ -53,9 +61,9 @@ class Process:
         self.heard = Recorder()
         self.feed = MemoryFeed()
         self.feed.subscribe(self.heard)
-        self.runner = JobRunner(database, self.feed)
+        self.runner = JobRunner(database, self.feed, first_pause_s=0.05)
         self.queue = make_queue(self.runner, lanes)
-        self.jobs = Jobs(database, self.queue, self.feed)
+        self.jobs = Jobs(database, self.queue, self.feed, self.runner)
 
     def handle(self, handler: JobHandler, kind: str = "work") -> None:
         self.runner.register(kind, handler)
@@ -71,6 +79,10 @@ class Process:
 
     def status(self, job_id: str) -> str:
         return self.jobs.get(job_id).status
+
+    def outcomes(self, job_id: str) -> list[str | None]:
+        with self.database.read() as session:
+            return [attempt.outcome for attempt in JobStore(session).attempts(job_id)]
 
     def all_events_of(self, job_id: str) -> list[FeedEvent]:
         self.heard.wait_for_end(job_id, _PATIENCE_S)
@@ -401,6 +413,120 @@ class TestFailing:
         assert process.wait(process.submit()).status == SUCCEEDED
 
 
+class TestTryingAgain:
+    """After failures that may pass, as often as the row allows."""
+
+    def _submit(self, process: Process, retries: int) -> str:
+        with process.database.write() as session:
+            return process.jobs.submit(session, "work", LIBRARY_LANE, {}, retries_left=retries).id
+
+    def test_goes_on_until_it_works(self, process: Process) -> None:
+        calls: list[str] = []
+
+        def handle(context: JobContext) -> Mapping[str, Any]:
+            calls.append(context.job_id)
+            context.report(JobProgress(0.5))
+            if len(calls) < 3:
+                raise BackendUnavailable("SD.Next is starting.")
+            return {}
+
+        process.handle(handle)
+        process.jobs.start()
+        job_id = self._submit(process, retries=5)
+
+        job = process.wait(job_id)
+        assert (job.status, job.error, job.retries_left) == (SUCCEEDED, None, 3)
+        assert process.outcomes(job_id) == [FAILED, FAILED, SUCCEEDED]
+        events = process.all_events_of(job_id)
+        assert [event.type for event in (events[0], events[-1])] == [STARTED, COMPLETE]
+        assert sum(event.type == STARTED for event in events) == 1
+        waiting = [event.data for event in events if event.data.get("status") == "queued"]
+        assert [data["error_message"] for data in waiting] == ["SD.Next is starting."] * 2
+
+    def test_ends_as_failed_after_the_last_one(self, process: Process) -> None:
+        def handle(_context: JobContext) -> Mapping[str, Any]:
+            raise BackendUnavailable("Nobody listens there.")
+
+        process.handle(handle)
+        process.jobs.start()
+        job_id = self._submit(process, retries=2)
+
+        job = process.wait(job_id)
+        assert (job.status, (job.error or {})["code"]) == (FAILED, "backend_unavailable")
+        assert process.outcomes(job_id) == [FAILED, FAILED, FAILED]
+
+    def test_is_not_done_for_what_will_not_pass(self, process: Process) -> None:
+        def handle(_context: JobContext) -> Mapping[str, Any]:
+            raise GenerationFailed("The sampler is unknown.")
+
+        process.handle(handle)
+        process.jobs.start()
+        job_id = self._submit(process, retries=5)
+
+        assert process.wait(job_id).status == FAILED
+        assert process.outcomes(job_id) == [FAILED]
+
+    def test_ends_with_a_cancel_between_two_tries(self, process: Process) -> None:
+        process.runner = JobRunner(process.database, process.feed, first_pause_s=30.0)
+        tried = threading.Event()
+
+        def handle(_context: JobContext) -> Mapping[str, Any]:
+            tried.set()
+            raise BackendUnavailable("Nobody listens there.")
+
+        process.handle(handle)
+        job_id = self._submit(process, retries=5)
+        process.runner.run(job_id)
+        assert process.status(job_id) == RETRYING
+        assert process.runner.run(job_id) is None  # not due yet: nothing happens
+        assert process.outcomes(job_id) == [FAILED]
+
+        assert process.jobs.cancel(job_id).status == CANCELLED
+
+
+class TestOutcome:
+    """What a handler made outside its result becomes true with the job's end, or not at all."""
+
+    def test_rows_are_written_in_the_unit_of_work_that_ends_the_job(self, process: Process) -> None:
+        seen: list[str] = []
+
+        def handle(context: JobContext) -> JobOutcome:
+            def store(session: WriteSession) -> None:
+                seen.append(session.get_one(Job, context.job_id, populate_existing=True).status)
+
+            return JobOutcome({"answer": 42}, store)
+
+        process.handle(handle)
+        process.jobs.start()
+
+        assert process.wait(process.submit()).result == {"answer": 42}
+        assert seen == [SUCCEEDED]
+
+    def test_files_are_taken_back_if_the_job_was_cancelled_meanwhile(
+        self, process: Process
+    ) -> None:
+        began, may_go = threading.Event(), threading.Event()
+        done: list[str] = []
+
+        def handle(_context: JobContext) -> JobOutcome:
+            began.set()
+            may_go.wait(_PATIENCE_S)
+            return JobOutcome(
+                {}, lambda _session: done.append("store"), lambda: done.append("undo")
+            )
+
+        process.handle(handle)
+        process.jobs.start()
+        job_id = process.submit()
+        assert began.wait(_PATIENCE_S)
+        process.jobs.cancel(job_id)
+        may_go.set()
+
+        assert process.wait(job_id).status == CANCELLED
+        process.jobs.stop()
+        assert done == ["undo"]
+
+
 class TestStopping:
     def test_puts_the_running_job_back_and_the_next_start_finishes_it(
         self, open_process: OpenProcess
@@ -418,7 +544,8 @@ class TestStopping:
 
         after.jobs.start()
         job = after.wait(job_id)
-        assert (job.status, job.attempts) == (SUCCEEDED, 1)  # the first one was given back
+        assert job.status == SUCCEEDED
+        assert after.outcomes(job_id) == ["released", SUCCEEDED]
 
     def test_starts_none_of_the_waiting_jobs(self, open_process: OpenProcess) -> None:
         before, after = open_process(), open_process()
@@ -492,18 +619,27 @@ class TestStopping:
 
 
 class TestAfterACrash:
-    def _left_running(self, process: Process, lease_s: float, attempts: int = 1) -> str:
+    def _left_running(
+        self,
+        process: Process,
+        lease_s: float,
+        attempts: int = 1,
+        owner: str = "a process of which nothing is known",
+    ) -> str:
         """A job that a process took and then died with, its lease ending in `lease_s`."""
         with process.database.write() as session:
             writer = JobWriter(session)
-            job = writer.create("work", LIBRARY_LANE, {})
-            assert writer.claim(job.id, "a dead process")
-            session.execute(
-                update(Job)
-                .where(Job.id == job.id)
-                .values(lease_until=utc_after(lease_s), attempts=attempts)
-            )
-            return job.id
+            job_id = writer.create("work", LIBRARY_LANE, {}).id
+            for number in range(attempts):
+                assert writer.claim(job_id, owner)
+                ends_in_s = lease_s if number == attempts - 1 else -1
+                session.execute(
+                    update(Job).where(Job.id == job_id).values(lease_until=utc_after(ends_in_s))
+                )
+                if number < attempts - 1:
+                    session.expire_all()
+                    writer.release_abandoned()
+            return job_id
 
     def test_a_job_whose_lease_has_run_out_is_taken_up_again(self, process: Process) -> None:
         job_id = self._left_running(process, lease_s=-1)
@@ -525,6 +661,21 @@ class TestAfterACrash:
         assert (job.status, (job.error or {}).get("code")) == (FAILED, "job_abandoned")
         assert calls == []
         assert process.all_events_of(job_id)[-1].data["error_code"] == "job_abandoned"
+
+    def test_a_job_of_a_process_that_is_gone_from_this_machine_waits_for_no_lease(
+        self, process: Process
+    ) -> None:
+        print_owner = "from lora_manager_core.queueing.owner import new_owner; print(new_owner())"
+        gone = subprocess.run(
+            [sys.executable, "-c", print_owner], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        job_id = self._left_running(process, lease_s=60, owner=gone)
+        process.handle(lambda _context: {})
+
+        process.jobs.start()
+
+        assert process.wait(job_id).status == SUCCEEDED
+        assert process.outcomes(job_id) == ["abandoned", SUCCEEDED]
 
     def test_a_job_whose_lease_still_runs_is_left_alone(self, process: Process) -> None:
         job_id = self._left_running(process, lease_s=60)

@@ -16,9 +16,11 @@ from lora_manager_core.backends.base import (
     GenerationRequest,
     GenerationResult,
     IsCancelled,
+    PreviewsWanted,
     ProgressCallback,
     PromptName,
     StepProgress,
+    nobody_looks,
 )
 from lora_manager_core.backends.infotext import png_bytes
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
@@ -40,7 +42,11 @@ class FakeBackend(GenerationBackend):
         return self.status
 
     def generate(
-        self, request: GenerationRequest, on_progress: ProgressCallback, is_cancelled: IsCancelled
+        self,
+        request: GenerationRequest,
+        on_progress: ProgressCallback,
+        is_cancelled: IsCancelled,
+        previews_wanted: PreviewsWanted = nobody_looks,
     ) -> GenerationResult:
         self.requests.append(request)
         if self.error is not None:

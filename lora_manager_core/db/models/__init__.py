@@ -2,7 +2,8 @@
 
 from lora_manager_core.db.models.adapter import Adapter, AdapterTag, Counter, ExcludedFile
 from lora_manager_core.db.models.base import Base
-from lora_manager_core.db.models.job import ApiKey, Choice, Job, ResultImage
+from lora_manager_core.db.models.job import ApiKey, Choice, Job, JobAttempt
+from lora_manager_core.db.models.result import GenerationRun, Result, ResultImage, RunAdapter
 
 __all__ = [
     "Adapter",
@@ -12,6 +13,10 @@ __all__ = [
     "Choice",
     "Counter",
     "ExcludedFile",
+    "GenerationRun",
     "Job",
+    "JobAttempt",
+    "Result",
     "ResultImage",
+    "RunAdapter",
 ]

@@ -1,10 +1,10 @@
-"""The tables of work and of access: jobs, stored pictures, API keys, and small saved choices."""
+"""The tables of work and of access: jobs, their attempts, API keys, and small saved choices."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import Boolean, Float, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from lora_manager_core.db.models.adapter import UTC_TEXT
@@ -13,7 +13,11 @@ from lora_manager_core.db.types import JsonText
 
 
 class Job(Base):
-    """One piece of background work. `status` moves by compare-and-set only (`queueing.store`)."""
+    """One piece of background work. `status` moves by compare-and-set only (`queueing.store`).
+
+    `work` is how much there is to do in a unit of the job's kind (for pictures, megapixel steps),
+    so that measured durations of past jobs tell how long this one will take.
+    """
 
     __tablename__ = "jobs"
 
@@ -30,7 +34,13 @@ class Job(Base):
     steps: Mapped[int | None] = mapped_column(Integer)
     eta_s: Mapped[float | None] = mapped_column(Float)
     message: Mapped[str | None] = mapped_column(Text)
+    work: Mapped[float] = mapped_column(Float, default=1.0, server_default="1")
     attempts: Mapped[int] = mapped_column(Integer, default=0)
+    retries_left: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    not_before: Mapped[str | None] = mapped_column(UTC_TEXT)
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
+    request_digest: Mapped[str | None] = mapped_column(String(64))
+    retry_of: Mapped[str | None] = mapped_column(String(36))
     lease_owner: Mapped[str | None] = mapped_column(String(100))
     lease_until: Mapped[str | None] = mapped_column(UTC_TEXT)
     created_at: Mapped[str] = mapped_column(UTC_TEXT)
@@ -40,22 +50,24 @@ class Job(Base):
     __table_args__ = (
         Index("ix_jobs_by_status", "status", "created_at"),
         Index("ix_jobs_by_kind", "kind", "created_at"),
+        Index("ix_jobs_by_idempotency_key", "idempotency_key", unique=True),
     )
 
 
-class ResultImage(Base):
-    """One picture of one finished generation; the file lies in the output folder."""
+class JobAttempt(Base):
+    """One time that a job was begun. `outcome` is null while it runs; then a job's end state, or
+    `released` (its process stopped in order) or `abandoned` (its process died).
+    """
 
-    __tablename__ = "result_images"
+    __tablename__ = "job_attempts"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
-    file_path: Mapped[str] = mapped_column(Text)
-    width: Mapped[int] = mapped_column(Integer)
-    height: Mapped[int] = mapped_column(Integer)
-    seed: Mapped[int] = mapped_column(BigInteger)
-    infotext: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[str] = mapped_column(UTC_TEXT)
+    owner: Mapped[str] = mapped_column(String(100))
+    started_at: Mapped[str] = mapped_column(UTC_TEXT)
+    ended_at: Mapped[str | None] = mapped_column(UTC_TEXT)
+    outcome: Mapped[str | None] = mapped_column(String(10))
+    error: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
 
 
 class ApiKey(Base):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.feed.memory import MemoryFeed
-from lora_manager_core.queueing.base import LIBRARY_LANE, JobQueue
+from lora_manager_core.queueing.base import LIBRARY_LANE, JobQueue, WorkerInfo
+from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.store import JobWriter
 
@@ -25,6 +26,9 @@ class _RecordingQueue(JobQueue):
     def stop(self, timeout_s: float = 5.0) -> None:
         pass
 
+    def workers(self) -> list[WorkerInfo]:
+        return []
+
 
 class TestStart:
     def test_queues_every_job_that_was_left_however_many(self, database: Database) -> None:
@@ -32,7 +36,8 @@ class TestStart:
             writer = JobWriter(session)
             left = [writer.create("work", LIBRARY_LANE, {}).id for _ in range(1100)]
         queue = _RecordingQueue()
-        jobs = Jobs(database, queue, MemoryFeed())
+        feed = MemoryFeed()
+        jobs = Jobs(database, queue, feed, JobRunner(database, feed))
 
         jobs.start()
         jobs.stop()
