@@ -30,7 +30,7 @@ from lora_manager_core.library.ingest import describe_single_file
 from lora_manager_core.library.scan import LibraryScan
 from lora_manager_core.library.service import LibraryService
 from lora_manager_core.progress.hub import SocketHub
-from lora_manager_core.queueing.base import GPU_LANE, LIBRARY_LANE, JobQueue
+from lora_manager_core.queueing.base import DELIVERY_LANE, GPU_LANE, LIBRARY_LANE, JobQueue
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.threads import ThreadQueue
@@ -126,7 +126,12 @@ def _open_delivery(
 
 def _thread_queue(settings: Settings, runner: JobRunner) -> JobQueue:
     return ThreadQueue(
-        runner, {GPU_LANE: settings.gpu_workers, LIBRARY_LANE: settings.library_workers}
+        runner,
+        {
+            GPU_LANE: settings.gpu_workers,
+            LIBRARY_LANE: settings.library_workers,
+            DELIVERY_LANE: settings.delivery_workers,
+        },
     )
 
 

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     port: int = Field(default=7862, ge=0, le=65_535, description="Port that `serve` listens on.")
     gpu_workers: int = Field(default=1, ge=1, le=16, description="Pictures made at once.")
     library_workers: int = Field(default=1, ge=1, le=16, description="Library jobs run at once.")
+    delivery_workers: int = Field(
+        default=2, ge=1, le=16, description="Prompts delivered elsewhere at once."
+    )
 
     @field_validator("library_roots", mode="before")
     @classmethod

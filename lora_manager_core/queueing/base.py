@@ -15,6 +15,8 @@ from lora_manager_core.db.unit_of_work import WriteSession
 
 GPU_LANE = "gpu"
 LIBRARY_LANE = "library"
+#: Apart from the others: a target that is slow to answer holds up neither pictures nor scans.
+DELIVERY_LANE = "delivery"
 
 PENDING = "pending"
 RUNNING = "running"
