@@ -6,7 +6,6 @@ never sent to another host.
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from lora_manager_core.common.quoted import quoted
 from lora_manager_core.errors import (
     BackendLoginRefused,
     BackendUnavailable,
@@ -25,8 +25,6 @@ from lora_manager_core.errors import (
 
 #: Answers other than pictures; the host's job history holds up to 10,000 entries of 150 bytes.
 _SMALL_BYTES = 16 * 2**20
-#: Longest text of the host that goes into a message of ours.
-_QUOTED_LENGTH = 300
 
 
 class SdnextUnreachable(BackendUnavailable):
@@ -237,15 +235,6 @@ def out_of_memory(address: str) -> OutOfMemory:
         f"SD.Next at {address} ran out of memory. Make the picture smaller, or lower the batch "
         "size and raise the batch count instead."
     )
-
-
-def quoted(text: str) -> str:
-    """Text of the host on one line, without markup, cut to what fits in a message."""
-    plain = html.unescape(
-        re.sub(r"<(script|style)\b.*?</\1>|<[^<>]*>", " ", text, flags=re.S | re.I)
-    )
-    plain = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
-    return plain if len(plain) <= _QUOTED_LENGTH else plain[: _QUOTED_LENGTH - 1] + "…"
 
 
 def _not_sdnext(address: str) -> BackendUnavailable:

@@ -34,13 +34,13 @@ from lora_manager_core.backends.sdnext_client import (
     is_out_of_memory,
     not_sdnext,
     out_of_memory,
-    quoted,
 )
 from lora_manager_core.backends.sdnext_job import STATUS, SdnextJob
 from lora_manager_core.backends.sdnext_log import pipeline_error
 from lora_manager_core.backends.sdnext_models import architecture_label
 from lora_manager_core.backends.sdnext_pictures import Txt2ImgReply
 from lora_manager_core.backends.sdnext_progress import InferenceProgress
+from lora_manager_core.common.quoted import quoted
 from lora_manager_core.errors import BackendUnavailable, GenerationFailed, LoraManagerError
 
 _CHECKPOINT = "/sdapi/v1/checkpoint"

@@ -23,9 +23,10 @@ from lora_manager_core.backends.base import (
     StepProgress,
 )
 from lora_manager_core.backends.infotext import png_bytes, read_infotext
-from lora_manager_core.backends.sdnext_client import SdnextClient, quoted
+from lora_manager_core.backends.sdnext_client import SdnextClient
 from lora_manager_core.backends.sdnext_http import SdnextHttpBackend
 from lora_manager_core.backends.sdnext_models import architecture_label
+from lora_manager_core.common.quoted import quoted
 from lora_manager_core.errors import (
     BackendLoginRefused,
     BackendUnavailable,
