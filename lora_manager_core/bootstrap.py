@@ -26,6 +26,7 @@ from lora_manager_core.generation.jobs import GenerationJob
 from lora_manager_core.generation.orders import PictureOrders
 from lora_manager_core.generation.pictures import PictureFolder
 from lora_manager_core.generation.service import GenerationService
+from lora_manager_core.generation.usage import UsageRecorder
 from lora_manager_core.library.ingest import describe_single_file
 from lora_manager_core.library.scan import LibraryScan
 from lora_manager_core.library.service import LibraryService
@@ -35,6 +36,7 @@ from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.threads import ThreadQueue
 from lora_manager_core.settings import Settings
+from lora_manager_core.system.device import DeviceMonitor
 from lora_manager_core.system.service import SystemService
 from lora_manager_core.web.deps import ServiceRegistry
 from lora_manager_core.web.keys import ApiKeys
@@ -48,6 +50,7 @@ class Parts:
     backends: Callable[[Database], Sequence[GenerationBackend]] | None = None
     feed: Feed | None = None
     queue: Callable[[JobRunner], JobQueue] | None = None
+    device_monitor: DeviceMonitor | None = None
     can_inject: bool = False
 
 
@@ -71,6 +74,7 @@ class Application:
         """Stop working and give everything back; what is unfinished goes on at the next start."""
         self.services.get(Jobs).stop()
         self.services.get(BackendRegistry).close()
+        self.services.get(UsageRecorder).stop()
         self.database.close()
 
 
@@ -110,6 +114,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
             partial(_open_delivery, deliveries),
         )
     )
+    services.add(UsageRecorder(database))
     job = GenerationJob(backends, translator, pictures)
     services.add(
         GenerationService(database, jobs, runner, backends, compose, job, pictures, orders)

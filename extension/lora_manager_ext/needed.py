@@ -39,6 +39,7 @@ NEEDED: tuple[Library, ...] = (
     Library("platformdirs", "platformdirs", "4"),
     Library("PIL", "pillow", "10"),
     Library("psutil", "psutil", "5.9"),
+    Library("prometheus_client", "prometheus-client", "0.20"),
     Library("uvicorn", "uvicorn", "0.29"),
     Library("websockets", "websockets", "12"),
     *((Library("tomli", "tomli", "2"),) if sys.version_info < (3, 11) else ()),

@@ -20,6 +20,8 @@ FORBIDDEN = (
     "launch",
     "modules",
     "peft",
+    "prometheus_client",
+    "pynvml",
     "redis",
     "rq",
     "sentence_transformers",
