@@ -7,7 +7,7 @@ queue.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ GPU_LANE = "gpu"
 LIBRARY_LANE = "library"
 #: Apart from the others: a target that is slow to answer holds up neither pictures nor scans.
 DELIVERY_LANE = "delivery"
+LANES = (GPU_LANE, LIBRARY_LANE, DELIVERY_LANE)
 
 PENDING = "pending"
 RUNNING = "running"
@@ -105,6 +106,11 @@ class JobQueue(ABC):
     #: Whether jobs run in the process that queues them, with its own backends.
     runs_here = True
 
+    @property
+    def problem(self) -> str | None:
+        """Why the queue cannot be reached now, for people; None while it can."""
+        return None
+
     @abstractmethod
     def submit(self, lane: str, job_id: str) -> None:
         """Queue a pending job; called after the commit that made its row, and again by the keeper.
@@ -112,6 +118,11 @@ class JobQueue(ABC):
         A job that waits in the queue already is not queued twice. Never raises for a queue that
         cannot be reached: the row stays, and the keeper asks again.
         """
+
+    def submit_all(self, due: Iterable[tuple[str, str]]) -> None:
+        """Queue whatever is missing of all jobs that are due: lane and id, oldest first."""
+        for lane, job_id in due:
+            self.submit(lane, job_id)
 
     @abstractmethod
     def cancel(self, job_id: str) -> None:

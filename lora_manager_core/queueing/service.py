@@ -16,6 +16,7 @@ from lora_manager_core.db.unit_of_work import Database, WriteSession
 from lora_manager_core.errors import JobAlreadyFinished, JobNotFound
 from lora_manager_core.feed.base import Feed, FeedEvent
 from lora_manager_core.queueing.base import CANCELLED, ENDED, JobQueue
+from lora_manager_core.queueing.load import QueueLoad, queue_load
 from lora_manager_core.queueing.runner import JobRunner, publish_end
 from lora_manager_core.queueing.store import JobStore, JobWriter
 
@@ -104,6 +105,17 @@ class Jobs:
         finally:
             unsubscribe()
 
+    @property
+    def started(self) -> bool:
+        """Whether `start` was called, and `stop` not since."""
+        return self._keeper is not None
+
+    def load(self) -> QueueLoad:
+        """What waits and runs, who works, and in how many seconds the GPU's jobs are done."""
+        workers = self._queue.workers()
+        with self._database.read() as session:
+            return queue_load(JobStore(session), workers, self._queue.problem)
+
     def start(self) -> None:
         """Start the queue with what is left from before, and keep looking for abandoned jobs."""
         pause_s = self._look_after()
@@ -149,8 +161,7 @@ class Jobs:
         with self._database.read() as session:
             store = JobStore(session)
             due, next_due_at = store.list_due(), store.next_due_at()
-        for lane, job_id in due:
-            self._queue.submit(lane, job_id)
+        self._queue.submit_all(due)
         if next_due_at is None:
             return _KEEP_INTERVAL_S
         return min(_KEEP_INTERVAL_S, max(0.05, seconds_between(utc_now(), next_due_at)))

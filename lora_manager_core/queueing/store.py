@@ -93,6 +93,25 @@ class JobStore:
         rows = self._session.execute(query.group_by(Job.status))
         return {row[0]: row[1] for row in rows}
 
+    def count_by_kind(self) -> list[tuple[str, str, int]]:
+        """Kind, state and number of all jobs that are kept."""
+        query = select(Job.kind, Job.status, func.count()).group_by(Job.kind, Job.status)
+        return [(kind, status, count) for kind, status, count in self._session.execute(query)]
+
+    def waiting_work(self, lane: str) -> dict[str, float]:
+        """Kind → sum of `work` of the jobs that wait in that lane."""
+        query = (
+            select(Job.kind, func.sum(Job.work))
+            .where(Job.status.in_((PENDING, RETRYING)), Job.lane == lane)
+            .group_by(Job.kind)
+        )
+        return {kind: float(work) for kind, work in self._session.execute(query)}
+
+    def list_running(self, lane: str) -> list[Job]:
+        """Jobs of that lane that run, oldest first."""
+        query = select(Job).where(Job.status == RUNNING, Job.lane == lane)
+        return list(self._session.scalars(query.order_by(Job.created_at, Job.id)))
+
     def attempts(self, job_id: str) -> list[JobAttempt]:
         """The attempts of a job, first to last."""
         query = select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.number)
