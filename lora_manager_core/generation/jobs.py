@@ -63,9 +63,9 @@ class GenerationJob:
         if not result.images:
             raise GenerationFailed("The backend finished without a picture; see its own log.")
         context.raise_if_cancelled()
-        paths = self._pictures.store(context.job_id, result.images)
+        stored = self._pictures.store(context.job_id, result.images)
         made = {
-            "images": [image_url(context.job_id, number) for number in range(len(paths))],
+            "images": [image_url(context.job_id, number) for number in range(len(stored))],
             "generation_info": {
                 **result.info,
                 "backend": backend.name,
@@ -82,9 +82,12 @@ class GenerationJob:
         }
 
         def _store(session: WriteSession) -> None:
-            ResultWriter(session).add(context.job_id, result.images, paths)
+            ResultWriter(session).add(context.job_id, params["prompt"], stored)
 
-        return JobOutcome(made, _store, lambda: self._pictures.remove(paths))
+        def _undo() -> None:
+            self._pictures.remove([picture.path for picture in stored])
+
+        return JobOutcome(made, _store, _undo)
 
 
 def data_url(image: bytes) -> str:

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from lora_manager_core.backends.base import GeneratedImage
 from lora_manager_core.common.clock import utc_now
+from lora_manager_core.common.files import remove_files, remove_leftovers, write_whole
 from lora_manager_core.common.paths import require_inside
-from lora_manager_core.errors import GenerationFailed
+from lora_manager_core.errors import GenerationFailed, UnsafePath
+
+#: A folder of the output folder for what is not finished yet.
+_UNFINISHED = ".unfinished"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """A picture in its file, and what is known of it without opening that."""
+
+    path: Path
+    width: int
+    height: int
+    seed: int
+    infotext: str
 
 
 class PictureFolder:
@@ -17,41 +35,61 @@ class PictureFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._unfinished = folder / _UNFINISHED
 
-    def store(self, job_id: str, images: Sequence[GeneratedImage]) -> list[Path]:
+    def store(self, job_id: str, images: Sequence[GeneratedImage]) -> list[StoredPicture]:
         """Write all pictures of a job; if one cannot be written, none stays.
 
         Raises:
             GenerationFailed: the disk is full or the folder cannot be written.
         """
-        written: list[Path] = []
+        stored: list[StoredPicture] = []
         try:
-            day = self._folder / utc_now()[:10]
-            day.mkdir(parents=True, exist_ok=True)
             for number, image in enumerate(images):
-                path = day / f"{job_id}-{number}.png"
-                part = path.with_suffix(".part")
-                written += [part, path]
-                part.write_bytes(image.png)
-                part.replace(path)
-        except OSError as error:
-            for path in written:
-                path.unlink(missing_ok=True)
-            if error.errno == errno.ENOSPC:
-                raise GenerationFailed(
-                    "The disk is full; the picture could not be stored. Free some space."
-                ) from error
-            raise GenerationFailed(
-                f"The picture could not be stored in the output folder: {error.strerror}."
-            ) from error
-        return written[1::2]
+                stored.append(self.store_one(job_id, number, image))
+        except GenerationFailed:
+            self.remove([picture.path for picture in stored])
+            raise
+        return stored
+
+    def store_one(self, job_id: str, number: int, image: GeneratedImage) -> StoredPicture:
+        """Write one picture of a job; raises as `store` does."""
+        path = self._folder / utc_now()[:10] / f"{job_id}-{number}.png"
+        with _told_as_failure():
+            write_whole(path, image.png, self._unfinished)
+        return StoredPicture(path, image.width, image.height, image.seed, image.infotext)
 
     def read(self, path: str) -> Path:
         """The file of a stored picture, checked to lie in the output folder."""
         return require_inside(path, [self._folder], "The picture")
 
-    @staticmethod
-    def remove(paths: Sequence[Path]) -> None:
-        """Delete stored pictures."""
+    def remove(self, paths: Sequence[Path]) -> list[Path]:
+        """Delete stored pictures; gives those that are still there.
+
+        A path beyond the output folder is left alone: it was stored under other settings.
+        """
+        inside, left = [], []
         for path in paths:
-            path.unlink(missing_ok=True)
+            try:
+                inside.append(self.read(str(path)))
+            except UnsafePath:
+                left.append(path)
+        return left + remove_files(inside)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a dead process left unfinished."""
+        remove_leftovers(self._unfinished)
+
+
+@contextmanager
+def _told_as_failure() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise GenerationFailed(
+                "The disk is full; the picture could not be stored. Free some space."
+            ) from error
+        raise GenerationFailed(
+            f"The picture could not be stored in the output folder: {error.strerror}."
+        ) from error

@@ -205,3 +205,34 @@ class TestSearchTableOfSqlite:
         with upgraded.write() as session:
             session.execute(text("DELETE FROM adapters"))
         assert found("portra") == []
+
+
+class TestResultsOfOlderJobs:
+    def test_are_kept_and_can_be_searched(self, empty: Database) -> None:
+        empty.upgrade()
+        _downgrade(empty, "0001")
+        with empty.write() as session:
+            session.execute(
+                text(
+                    "INSERT INTO jobs (id, kind, lane, status, payload, cancel_requested, progress,"
+                    " attempts, created_at, finished_at) VALUES ('a', 'generation', 'gpu',"
+                    " 'succeeded', :payload, false, 1, 1, '2026-01-01', '2026-01-02')"
+                ),
+                {"payload": '{"params": {"prompt": "A Fox at \\"dusk\\""}}'},
+            )
+            session.execute(
+                text(
+                    "INSERT INTO result_images (job_id, number, file_path, width, height, seed,"
+                    " infotext, created_at) VALUES ('a', 0, '/x.png', 8, 8, 1, '', '2026-01-02')"
+                )
+            )
+
+        empty.upgrade()
+
+        with empty.read() as session:
+            results = session.execute(
+                text("SELECT job_id, finished_at, is_favorite, prompt_key FROM results")
+            )
+            assert [tuple(row) for row in results] == [
+                ("a", "2026-01-02", False, 'a fox at "dusk"')
+            ]

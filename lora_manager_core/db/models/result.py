@@ -10,7 +10,10 @@ from lora_manager_core.db.models.base import Base
 
 
 class Result(Base):
-    """One finished generation that left pictures, and what a person thinks of it."""
+    """One finished generation that left pictures, and what a person thinks of it.
+
+    `prompt_key` is its prompt without case, for the search.
+    """
 
     __tablename__ = "results"
 
@@ -18,6 +21,7 @@ class Result(Base):
     finished_at: Mapped[str] = mapped_column(UTC_TEXT)
     rating: Mapped[int | None] = mapped_column(Integer)
     is_favorite: Mapped[bool] = mapped_column(Boolean, default=False)
+    prompt_key: Mapped[str] = mapped_column(Text)
 
     __table_args__ = (Index("ix_results_by_finished", text("finished_at DESC"), "job_id"),)
 

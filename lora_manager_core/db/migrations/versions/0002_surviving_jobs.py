@@ -1,5 +1,6 @@
 """Jobs that survive: attempts, retries, idempotency; rated results; runs that are counted."""
 
+import json
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +21,33 @@ def _new_job_columns() -> list[sa.Column[Any]]:
         sa.Column("request_digest", sa.String(length=64), nullable=True),
         sa.Column("retry_of", sa.String(length=36), nullable=True),
     ]
+
+
+def _carry_over_results() -> None:
+    """A result for every job that left pictures before there were results."""
+    finished = op.get_bind().execute(
+        sa.text(
+            """SELECT id, finished_at, payload FROM jobs WHERE status = 'succeeded'
+            AND id IN (SELECT job_id FROM result_images)"""
+        )
+    )
+    results = [
+        {
+            "job_id": job_id,
+            "finished_at": finished_at,
+            "is_favorite": False,
+            "prompt_key": json.loads(payload)["params"]["prompt"].casefold(),
+        }
+        for job_id, finished_at, payload in finished
+    ]
+    table = sa.table(
+        "results",
+        sa.column("job_id", sa.String()),
+        sa.column("finished_at", sa.String()),
+        sa.column("is_favorite", sa.Boolean()),
+        sa.column("prompt_key", sa.Text()),
+    )
+    op.bulk_insert(table, results)
 
 
 def upgrade() -> None:
@@ -48,6 +76,7 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.String(length=27), nullable=False),
         sa.Column("rating", sa.Integer(), nullable=True),
         sa.Column("is_favorite", sa.Boolean(), nullable=False),
+        sa.Column("prompt_key", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["job_id"], ["jobs.id"], name=op.f("fk_results_job_id_jobs"), ondelete="CASCADE"
         ),
@@ -56,11 +85,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_results_by_finished", "results", [sa.text("finished_at DESC"), "job_id"], unique=False
     )
-    op.execute(
-        """INSERT INTO results (job_id, finished_at, is_favorite)
-        SELECT id, finished_at, false FROM jobs WHERE status = 'succeeded'
-        AND id IN (SELECT job_id FROM result_images)"""
-    )
+    _carry_over_results()
     op.create_table(
         "generation_runs",
         sa.Column(
