@@ -19,6 +19,7 @@ from lora_manager_core.compose.service import ComposeService
 from lora_manager_core.compose.translate import PromptTranslator
 from lora_manager_core.db.unit_of_work import Database, WriteSession
 from lora_manager_core.deliveries.service import DeliveryService
+from lora_manager_core.errors import SettingsConflict
 from lora_manager_core.feed.base import Feed
 from lora_manager_core.feed.memory import MemoryFeed
 from lora_manager_core.generation.delivery_mode import PictureMode
@@ -32,6 +33,7 @@ from lora_manager_core.library.scan import LibraryScan
 from lora_manager_core.library.service import LibraryService
 from lora_manager_core.progress.hub import SocketHub
 from lora_manager_core.queueing.base import DELIVERY_LANE, GPU_LANE, LIBRARY_LANE, JobQueue
+from lora_manager_core.queueing.rq import RqQueue
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.threads import ThreadQueue
@@ -52,6 +54,8 @@ class Parts:
     queue: Callable[[JobRunner], JobQueue] | None = None
     device_monitor: DeviceMonitor | None = None
     can_inject: bool = False
+    #: A backend here works in this very process, so no other process can make its pictures.
+    in_process_backend: bool = False
 
 
 class Application:
@@ -85,7 +89,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     database = Database(settings.database)
     feed = parts.feed or MemoryFeed()
     runner = JobRunner(database, feed)
-    queue = parts.queue(runner) if parts.queue else _thread_queue(settings, runner)
+    queue = parts.queue(runner) if parts.queue else _queue(settings, parts, runner)
     jobs = Jobs(database, queue, feed, runner)
     make_backends = parts.backends or partial(_stand_alone_backends, settings)
     backends = BackendRegistry(make_backends(database))
@@ -129,15 +133,25 @@ def _open_delivery(
     return DeliveryStarted(id=job.id, status=job.status)
 
 
-def _thread_queue(settings: Settings, runner: JobRunner) -> JobQueue:
-    return ThreadQueue(
-        runner,
-        {
-            GPU_LANE: settings.gpu_workers,
-            LIBRARY_LANE: settings.library_workers,
-            DELIVERY_LANE: settings.delivery_workers,
-        },
-    )
+def _queue(settings: Settings, parts: Parts, runner: JobRunner) -> JobQueue:
+    if not settings.redis_url:
+        return ThreadQueue(runner, lane_sizes(settings))
+    if parts.in_process_backend:
+        raise SettingsConflict(
+            "Inside SD.Next the pictures are made in this process, but LORA_MANAGER_REDIS_URL is "
+            "set, which leaves them to worker processes. Unset LORA_MANAGER_REDIS_URL (or remove "
+            "redis_url from config.toml) and restart."
+        )
+    return RqQueue(settings.redis_url, runner)
+
+
+def lane_sizes(settings: Settings) -> dict[str, int]:
+    """How many jobs of each lane one process runs at once."""
+    return {
+        GPU_LANE: settings.gpu_workers,
+        LIBRARY_LANE: settings.library_workers,
+        DELIVERY_LANE: settings.delivery_workers,
+    }
 
 
 def _stand_alone_backends(settings: Settings, database: Database) -> list[GenerationBackend]:

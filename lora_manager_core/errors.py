@@ -16,6 +16,7 @@
     │   ├── BackendLoginRefused           424 backend_login_refused
     │   └── ExtraNotInstalled             424 extra_not_installed
     ├── GenerationFailed                  500 generation_failed
+    ├── SettingsConflict                  500 settings_conflict
     ├── OutOfMemory                       503 out_of_memory
     └── Busy                              503 busy
 
@@ -152,6 +153,13 @@ class GenerationFailed(LoraManagerError):
     status = 500
     code = "generation_failed"
     title = "Generation failed"
+
+
+class SettingsConflict(LoraManagerError):
+    """Two settings that cannot hold together; the message says which one to change."""
+
+    code = "settings_conflict"
+    title = "Settings conflict"
 
 
 class OutOfMemory(LoraManagerError):

@@ -77,6 +77,12 @@ def sdnext_dir(pytestconfig: pytest.Config) -> Path:
     return Path(pytestconfig.getoption("--sdnext")).resolve(strict=True)
 
 
+@pytest.fixture
+def redis_url() -> str:
+    """The one Redis of all tests (marker `redis`); each takes a name space of its own in it."""
+    return os.environ[REDIS_URL]
+
+
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database of this test's own: a SQLite file, then PostgreSQL."""

@@ -137,7 +137,8 @@ class Extension:
                 manager = Manager(self._host, data_dir, folders)
                 manager.prepare()
             except Exception as error:  # noqa: BLE001 - the host's border: it goes on without us
-                self._problem = f"LoRA Manager could not start: {error}. The log says more."
+                reason = str(error).rstrip(".")
+                self._problem = f"LoRA Manager could not start: {reason}. The log says more."
                 self._log.exception("LoRA Manager could not start")
             else:
                 self._manager = manager

@@ -44,6 +44,7 @@ class Manager:
                 library_roots=lambda: list(dict.fromkeys([host.lora_dir, *roots])),
                 backends=lambda _database: [self._backend],
                 can_inject=True,
+                in_process_backend=True,
             ),
         )
         services = self._application.services

@@ -1,10 +1,15 @@
-"""What every job queue promises. A new queue becomes a second parameter of `QUEUES`."""
+"""What every job queue promises. A new queue becomes one more parameter of `QUEUES`.
+
+RQ's workers run here on threads of the test's process, so that closures can be handlers;
+`test_worker_processes.py` has real worker processes.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -39,6 +44,7 @@ from lora_manager_core.queueing.base import (
     JobProgress,
     JobQueue,
 )
+from lora_manager_core.queueing.rq import RqQueue
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.store import JobStore, JobWriter
@@ -50,7 +56,20 @@ _PATIENCE_S = 20.0
 
 MakeQueue = Callable[[JobRunner, Mapping[str, int]], JobQueue]
 
-QUEUES = [pytest.param(ThreadQueue, id="threads")]
+
+def _threads(_request: pytest.FixtureRequest) -> MakeQueue:
+    return ThreadQueue
+
+
+def _rq(request: pytest.FixtureRequest) -> MakeQueue:
+    redis_url, namespace = request.getfixturevalue("redis_url"), f"test-{uuid.uuid4().hex}"
+    return lambda runner, lanes: RqQueue(redis_url, runner, lanes, namespace)
+
+
+QUEUES = [
+    pytest.param(_threads, id="threads"),
+    pytest.param(_rq, id="rq", marks=pytest.mark.redis),
+]
 
 
 class Process:
@@ -98,9 +117,10 @@ def open_process(
 ) -> Iterator[Callable[..., Process]]:
     """Opens processes that share one database; they are stopped after the test."""
     opened: list[Process] = []
+    make_queue: MakeQueue = request.param(request)
 
     def _open(lanes: Mapping[str, int] | None = None) -> Process:
-        opened.append(Process(database, request.param, lanes or {LIBRARY_LANE: 1, GPU_LANE: 1}))
+        opened.append(Process(database, make_queue, lanes or {LIBRARY_LANE: 1, GPU_LANE: 1}))
         return opened[-1]
 
     yield _open

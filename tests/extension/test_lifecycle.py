@@ -174,6 +174,17 @@ class TestFailure:
         assert health(app) == {"detail": "Not Found"}
         assert any("could not start" in record.message for record in caplog.records)
 
+    def test_worker_processes_cannot_make_the_host_s_pictures(
+        self, extension: Extension, host: FakeHost, tmp_path: Path, caplog: Any
+    ) -> None:
+        (tmp_path / "ours").mkdir()
+        (tmp_path / "ours" / "config.toml").write_text("redis_url = 'redis://127.0.0.1:1/0'")
+        extension.register()
+        app = FastAPI()
+        extension.start(None, app)
+        assert health(app) == {"detail": "Not Found"}
+        assert "Unset LORA_MANAGER_REDIS_URL" in caplog.text
+
     def test_missing_libraries(
         self, extension: Extension, host: FakeHost, caplog: pytest.LogCaptureFixture
     ) -> None:
