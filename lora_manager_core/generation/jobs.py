@@ -16,6 +16,8 @@ from lora_manager_core.db.unit_of_work import WriteSession
 from lora_manager_core.errors import GenerationFailed
 from lora_manager_core.generation.pictures import PictureFolder
 from lora_manager_core.generation.repository import ResultWriter
+from lora_manager_core.generation.runs import FROM_JOB, Run, RunWriter
+from lora_manager_core.generation.usage import loras_used
 from lora_manager_core.queueing.base import JobCancelled, JobContext, JobOutcome, JobProgress
 
 GENERATION_JOB = "generation"
@@ -63,6 +65,7 @@ class GenerationJob:
         if not result.images:
             raise GenerationFailed("The backend finished without a picture; see its own log.")
         context.raise_if_cancelled()
+        duration_s = round(time.perf_counter() - started, 3)
         stored = self._pictures.store(context.job_id, result.images)
         made = {
             "images": [image_url(context.job_id, number) for number in range(len(stored))],
@@ -72,7 +75,7 @@ class GenerationJob:
                 "prompt": request.prompt,
                 "seeds": [image.seed for image in result.images],
                 "infotexts": [image.infotext for image in result.images],
-                "duration_s": round(time.perf_counter() - started, 3),
+                "duration_s": duration_s,
             },
             "warnings": [
                 *context.payload.get("warnings", ()),
@@ -83,6 +86,15 @@ class GenerationJob:
 
         def _store(session: WriteSession) -> None:
             ResultWriter(session).add(context.job_id, params["prompt"], stored)
+            run = Run(
+                FROM_JOB,
+                len(result.images),
+                loras_used([request.prompt]),
+                context.job_id,
+                duration_s,
+                result.info.get("model"),
+            )
+            RunWriter(session).add(run)
 
         def _undo() -> None:
             self._pictures.remove([picture.path for picture in stored])
