@@ -7,6 +7,7 @@ take up a dead process's jobs at once. Where there is any doubt, the process cou
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import uuid
 from contextlib import suppress
@@ -21,18 +22,21 @@ _SAME_START = 2.0
 
 
 def new_owner() -> str:
-    """A name for one runner of this process: `machine/pid/start/image/runner`."""
-    pid = psutil.Process().pid
+    """A name for one lease of this process, no two alike: `machine/pid/start/image/lease`."""
+    pid = os.getpid()
     return "/".join((_machine(), str(pid), f"{_started(pid):.2f}", _image(), uuid.uuid4().hex[:8]))
 
 
 def is_dead(owner: str) -> bool:
     """Whether the process of that name is certainly gone; False for other machines' processes."""
-    parts = owner.split("/")
-    if len(parts) != 5 or parts[0] != _machine():
+    try:
+        machine, number, began, image, _ = owner.split("/")
+        pid, started = int(number), float(began)
+    except ValueError:  # no name of ours
         return False
-    pid, started, image = int(parts[1]), float(parts[2]), parts[3]
-    if pid == psutil.Process().pid:
+    if machine != _machine():
+        return False
+    if pid == os.getpid():
         # `execv` (a restart of SD.Next) keeps number and start, and forgets everything else
         return image != _image()
     now = _started(pid)
@@ -61,9 +65,22 @@ def _started(pid: int) -> float | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
         fields = stat.rpartition(")")[2].split()
         return None if fields[0] in "ZX" else float(fields[19])
+    if os.name == "posix" and _is_hidden(pid):
+        return float("nan")
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
         return None
     except psutil.Error:  # it is there, and not ours to look at
         return float("nan") if psutil.pid_exists(pid) else None
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether there is such a process of another user, which `/proc` may keep from us (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        pass
+    return False

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from lora_manager_core.common.clock import seconds_between, utc_now
 from lora_manager_core.db.models import Job
@@ -16,8 +14,11 @@ from lora_manager_core.db.unit_of_work import Database, WriteSession
 from lora_manager_core.errors import JobAlreadyFinished, JobNotFound
 from lora_manager_core.feed.base import Feed, FeedEvent
 from lora_manager_core.queueing.base import CANCELLED, ENDED, JobQueue
+from lora_manager_core.queueing.events import publish_end
 from lora_manager_core.queueing.load import QueueLoad, queue_load
-from lora_manager_core.queueing.runner import JobRunner, publish_end
+from lora_manager_core.queueing.owner import is_dead
+from lora_manager_core.queueing.runner import JobRunner
+from lora_manager_core.queueing.running import BEAT_S
 from lora_manager_core.queueing.store import JobStore, JobWriter
 
 _log = logging.getLogger(__name__)
@@ -26,21 +27,32 @@ _log = logging.getLogger(__name__)
 _LOOK_INTERVAL_S = 1.0
 #: How often the keeper looks for jobs that nobody runs any more, or that are due for another try.
 _KEEP_INTERVAL_S = 5.0
+#: How long a lease that has run out is watched before it counts: its holder may only have slept, as
+#: the whole machine may, or its clock may go otherwise than ours. A living one renews it meanwhile.
+_WATCH_S = 2 * BEAT_S
 
 
 class Jobs:
     """The jobs of this installation, whichever queue carries them."""
 
     def __init__(
-        self, database: Database, job_queue: JobQueue, feed: Feed, runner: JobRunner
+        self,
+        database: Database,
+        job_queue: JobQueue,
+        feed: Feed,
+        runner: JobRunner,
+        watch_s: float = _WATCH_S,
     ) -> None:
         self._database = database
         self._queue = job_queue
         self._feed = feed
         self._runner = runner
+        self._watch_s = watch_s
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._keeper: threading.Thread | None = None
+        #: Leases seen to have run out, and since when (monotonic); None before the first look.
+        self._overdue: dict[str | None, float] | None = None
 
     def submit(
         self,
@@ -118,7 +130,7 @@ class Jobs:
 
     def start(self) -> None:
         """Start the queue with what is left from before, and keep looking for abandoned jobs."""
-        pause_s = self._look_after()
+        pause_s = self.look_after()
         self._queue.start()
         if self._keeper is None:
             self._stopped = threading.Event()
@@ -144,17 +156,22 @@ class Jobs:
             if stopped.is_set():
                 return
             try:
-                pause_s = self._look_after()
-            except SQLAlchemyError:  # the next look may succeed
-                _log.warning("jobs were not looked after", exc_info=True)
+                pause_s = self.look_after()
+            except Exception:  # noqa: BLE001 - the border of a thread that must outlive any job
+                _log.exception("jobs were not looked after; they are in %s s", _KEEP_INTERVAL_S)
+                pause_s = _KEEP_INTERVAL_S
 
-    def _look_after(self) -> float:
-        """Take up abandoned jobs and queue whatever is due; gives the seconds to the next look."""
+    def look_after(self) -> float:
+        """Take up abandoned jobs and queue whatever is due; gives the seconds to the next look.
+
+        The keeper does it every few seconds.
+        """
         with self._database.read() as session:
             abandoned = JobStore(session).list_abandoned()
-        if abandoned:
+        given_up = self._given_up([job.lease_owner for job in abandoned])
+        if given_up:
             with self._database.write() as session:
-                released = JobWriter(session).release_abandoned()
+                released = JobWriter(session).release_abandoned(given_up)
             for job in released:
                 if job.status in ENDED:
                     publish_end(self._feed, job, job.status, None, job.error, None)
@@ -165,3 +182,14 @@ class Jobs:
         if next_due_at is None:
             return _KEEP_INTERVAL_S
         return min(_KEEP_INTERVAL_S, max(0.05, seconds_between(utc_now(), next_due_at)))
+
+    def _given_up(self, leases: Sequence[str | None]) -> set[str | None]:
+        """Those of these leases that are dead or overdue for long enough, and not held here."""
+        now, before = time.monotonic(), self._overdue
+        dead = {lease for lease in leases if is_dead(lease or "")}
+        overdue = set(leases) - dead - self._runner.leases()
+        if before is None:  # who was silent before we began has had its time
+            before = dict.fromkeys(overdue, now - self._watch_s)
+        self._overdue = {lease: before.get(lease, now) for lease in overdue}
+        silent = {lease for lease, since in self._overdue.items() if now - since >= self._watch_s}
+        return dead | silent

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select, update
@@ -27,11 +27,13 @@ from lora_manager_core.queueing.base import (
 )
 from lora_manager_core.queueing.owner import is_dead
 
-#: How long a worker may be silent before its job counts as abandoned.
-LEASE_S = 60.0
+#: How long a worker may be silent before its job may count as abandoned.
+LEASE_S = 40.0
 #: How often a job may be begun and abandoned. One that ends its process each time (out of memory)
 #: would otherwise end it at every start.
 _MOST_ABANDONED = 3
+#: No pause before another try is as long as this.
+_LONGEST_WAIT_S = 600.0
 #: Outcomes of attempts that are no end of their job.
 RELEASED = "released"
 ABANDONED = "abandoned"
@@ -53,10 +55,7 @@ class JobStore:
         """Lane and id of every job that is to be begun now, oldest first."""
         query = (
             select(Job.lane, Job.id)
-            .where(
-                Job.status.in_((PENDING, RETRYING)),
-                or_(Job.not_before.is_(None), Job.not_before <= utc_now()),
-            )
+            .where(Job.status.in_((PENDING, RETRYING)), _is_due())
             .order_by(Job.created_at, Job.id)
         )
         return [(lane, job_id) for lane, job_id in self._session.execute(query)]
@@ -116,6 +115,15 @@ class JobStore:
         """The attempts of a job, first to last."""
         query = select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.number)
         return list(self._session.scalars(query))
+
+    def outcome_of(self, job_id: str, owner: str) -> str | None:
+        """How the job has ended, if it was the attempt of this owner that ended it."""
+        query = (
+            select(Job.status)
+            .join(JobAttempt, (JobAttempt.job_id == Job.id) & (JobAttempt.outcome == Job.status))
+            .where(Job.id == job_id, JobAttempt.owner == owner)
+        )
+        return self._session.scalar(query)
 
     def find_by_idempotency_key(self, key: str) -> Job | None:
         """The job that was created under this key."""
@@ -189,7 +197,7 @@ class JobWriter(JobStore):
             (Job.id == job_id)
             & Job.status.in_((PENDING, RETRYING))
             & ~Job.cancel_requested
-            & or_(Job.not_before.is_(None), Job.not_before <= now),
+            & _is_due(),
             status=RUNNING,
             started_at=now,
             not_before=None,
@@ -288,13 +296,15 @@ class JobWriter(JobStore):
             self._end_attempt(job_id, RELEASED, None)
         return released
 
-    def release_abandoned(self) -> list[Job]:
+    def release_abandoned(self, leases: Collection[str | None] | None = None) -> list[Job]:
         """Give jobs whose process is dead or silent back to the queue; cancelled ones end.
 
-        A job abandoned too often ends as failed.
+        A job abandoned too often ends as failed. With `leases`, only jobs that hold one of them.
         """
         now = utc_now()
-        released = self.list_abandoned()
+        released = [
+            job for job in self.list_abandoned() if leases is None or job.lease_owner in leases
+        ]
         for job in released:
             job.lease_owner = job.lease_until = None
             self._end_attempt(job.id, ABANDONED, None)
@@ -333,6 +343,15 @@ class JobWriter(JobStore):
         )
         assert isinstance(result, CursorResult)
         return bool(result.rowcount == 1)
+
+
+def _is_due() -> ColumnElement[bool]:
+    """Its pause is over, or so long that the clock must have been set back meanwhile."""
+    return or_(
+        Job.not_before.is_(None),
+        Job.not_before <= utc_now(),
+        Job.not_before > utc_after(_LONGEST_WAIT_S),
+    )
 
 
 def _held_by(job_id: str, owner: str) -> ColumnElement[bool]:
