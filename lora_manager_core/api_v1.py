@@ -12,10 +12,12 @@ from lora_manager_core import __version__
 from lora_manager_core.adapters.routes import router as adapters_router
 from lora_manager_core.common.schema import Problem
 from lora_manager_core.compose.routes import router as compose_router
+from lora_manager_core.dashboard.routes import router as dashboard_router
 from lora_manager_core.generation.routes import router as generation_router
 from lora_manager_core.library.routes import router as library_router
 from lora_manager_core.progress.routes import router as progress_router
 from lora_manager_core.system.routes import router as system_router
+from lora_manager_core.system.routes import status_router
 from lora_manager_core.web.access import Access, require_access
 from lora_manager_core.web.deps import ServiceRegistry
 from lora_manager_core.web.errors import CatchAllMiddleware, add_error_handlers
@@ -29,6 +31,8 @@ _GUARDED: tuple[APIRouter, ...] = (
     compose_router,
     generation_router,
     session_router,
+    dashboard_router,
+    status_router,
 )
 #: What every guarded route may answer besides its own.
 _REFUSALS: dict[int | str, dict[str, Any]] = {

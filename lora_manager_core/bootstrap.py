@@ -17,6 +17,9 @@ from lora_manager_core.compose.injection import InjectionService
 from lora_manager_core.compose.schemas import DeliveryRequest, DeliveryStarted
 from lora_manager_core.compose.service import ComposeService
 from lora_manager_core.compose.translate import PromptTranslator
+from lora_manager_core.dashboard.catalogue import Catalogue
+from lora_manager_core.dashboard.metrics import MetricsService
+from lora_manager_core.dashboard.service import DashboardService
 from lora_manager_core.db.unit_of_work import Database, WriteSession
 from lora_manager_core.deliveries.service import DeliveryService
 from lora_manager_core.errors import SettingsConflict
@@ -38,7 +41,8 @@ from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.threads import ThreadQueue
 from lora_manager_core.settings import Settings
-from lora_manager_core.system.device import DeviceMonitor
+from lora_manager_core.system.device import DeviceMonitor, FirstReading, TorchDevice
+from lora_manager_core.system.nvml import NvmlDevice
 from lora_manager_core.system.service import SystemService
 from lora_manager_core.web.deps import ServiceRegistry
 from lora_manager_core.web.keys import ApiKeys
@@ -101,7 +105,6 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     services.add(feed, Feed)
     services.add(backends)
     services.add(ApiKeys(database, settings.api_key))
-    services.add(SystemService(database))
     services.add(SocketHub(feed))
     adapters = services.add(AdapterService(database, roots, partial(describe_single_file, roots)))
     scan = LibraryScan(database, roots, partial(_prompt_names, backends))
@@ -120,10 +123,32 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     )
     services.add(UsageRecorder(database))
     job = GenerationJob(backends, translator, pictures)
+    catalogue = Catalogue(database)
+    system = services.add(
+        SystemService(
+            database,
+            jobs,
+            backends,
+            parts.device_monitor or FirstReading([TorchDevice(), NvmlDevice()]),
+            partial(_folders, settings, roots),
+            catalogue.importer,
+        )
+    )
+    services.add(DashboardService(database, catalogue, system))
+    services.add(MetricsService(database, catalogue, system))
     services.add(
         GenerationService(database, jobs, runner, backends, compose, job, pictures, orders)
     )
     return Application(settings, database, services)
+
+
+def _folders(settings: Settings, roots: Callable[[], Sequence[Path]]) -> list[tuple[str, Path]]:
+    """The folders whose disks the status tells of, by what they are for."""
+    return [
+        ("data", settings.data_dir),
+        ("outputs", settings.outputs),
+        *(("library", root) for root in roots()),
+    ]
 
 
 def _open_delivery(

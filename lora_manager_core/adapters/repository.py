@@ -135,15 +135,16 @@ class Adapters:
             .limit(query.per_page)
             .offset((query.page - 1) * query.per_page)
         )
-        return self._records(list(self._session.connection().scalars(numbers)))
+        return self.records_of(list(self._session.connection().scalars(numbers)))
 
     def record(self, adapter_id: str) -> dict[str, Any] | None:
         """One record, ready for orjson."""
         numbers = select(ADAPTERS.c.pk).where(ADAPTERS.c.id == adapter_id)
-        records = self._records(list(self._session.scalars(numbers)))
+        records = self.records_of(list(self._session.scalars(numbers)))
         return records[0] if records else None
 
-    def _records(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    def records_of(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """The records of these rows (`pk`) that exist, in this order, ready for orjson."""
         if not numbers:
             return []
         listed = ",".join(map(str, numbers))

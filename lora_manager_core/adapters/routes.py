@@ -44,7 +44,7 @@ def list_adapters(
     """One page of adapters."""
     listed = service.browse(AdapterQuery.from_request(asked))
     for record in listed["items"]:
-        _link(record, url)
+        link_preview(record, url)
     return JsonResponse(listed)
 
 
@@ -120,10 +120,10 @@ def get_preview(service: Service, adapter_id: str) -> FileResponse:
 
 
 def _answer(record: dict[str, Any], url: str, status: int = 200) -> Response:
-    return JsonResponse({"adapter": _link(record, url)}, status)
+    return JsonResponse({"adapter": link_preview(record, url)}, status)
 
 
-def _link(record: dict[str, Any], url: str) -> dict[str, Any]:
+def link_preview(record: dict[str, Any], url: str) -> dict[str, Any]:
     """The record with the address of its preview under the prefix that was asked."""
     if record["preview_url"]:
         record["preview_url"] = url + record["preview_url"]

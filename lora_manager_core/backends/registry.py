@@ -20,7 +20,12 @@ class BackendRegistry:
         self._backends = {backend.name: backend for backend in backends}
         self._statuses: dict[str, tuple[float, BackendStatus]] = {}
         self._probing: set[str] = set()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The backends there are, the default one first."""
+        return tuple(self._backends)
 
     @property
     def default_name(self) -> str | None:
@@ -49,25 +54,34 @@ class BackendRegistry:
         """Ask a backend now."""
         backend = self.get(name)
         status = backend.probe()
-        with self._lock:
+        with self._changed:
             self._statuses[backend.name] = (time.monotonic(), status)
+            self._changed.notify_all()
         return status
 
     def probe_all(self) -> list[BackendStatus]:
         """Ask every backend now."""
         return [self.probe(name) for name in self._backends]
 
-    def last_status(self, name: str | None = None) -> BackendStatus | None:
-        """What the last probe found, never waiting: an old answer is renewed in the background."""
+    def last_status(self, name: str | None = None, wait_s: float = 0.0) -> BackendStatus | None:
+        """What the last probe found; an old answer is given, and renewed in the background.
+
+        Only for the very first answer it waits, `wait_s` seconds at most.
+        """
         chosen = name or self.default_name
         if chosen is None or chosen not in self._backends:
             return None
-        with self._lock:
+        with self._changed:
             asked_at, status = self._statuses.get(chosen, (float("-inf"), None))
             stale = time.monotonic() - asked_at > _STATUS_AGE_S
             if stale and chosen not in self._probing:
                 self._probing.add(chosen)
                 threading.Thread(target=self._renew, args=(chosen,), daemon=True).start()
+            if status is None and wait_s > 0:
+                self._changed.wait_for(
+                    lambda: chosen in self._statuses or chosen not in self._probing, wait_s
+                )
+                status = self._statuses.get(chosen, (0.0, None))[1]
         return status
 
     def close(self) -> None:
@@ -79,5 +93,6 @@ class BackendRegistry:
         try:
             self.probe(name)
         finally:
-            with self._lock:
+            with self._changed:
                 self._probing.discard(name)
+                self._changed.notify_all()

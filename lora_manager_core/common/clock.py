@@ -9,7 +9,12 @@ _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 def utc_now() -> str:
     """This moment, 27 characters, for example `2026-07-23T11:48:34.000000Z`."""
-    return datetime.now(timezone.utc).strftime(_FORMAT)
+    return utc_text(datetime.now(timezone.utc))
+
+
+def utc_text(moment: datetime) -> str:
+    """An aware time as such a text."""
+    return moment.astimezone(timezone.utc).strftime(_FORMAT)
 
 
 def utc_after(seconds: float) -> str:

@@ -9,37 +9,11 @@ import pytest
 from lora_manager_core.common.clock import utc_after
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.feed.memory import MemoryFeed
-from lora_manager_core.queueing.base import GPU_LANE, LIBRARY_LANE, JobQueue, WorkerInfo
+from lora_manager_core.queueing.base import GPU_LANE, LIBRARY_LANE, JobQueue
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.store import JobWriter
-
-
-class _Queue(JobQueue):
-    """A queue that has these workers and carries nothing."""
-
-    def __init__(self, lanes: list[str], problem: str | None = None) -> None:
-        self._workers = [WorkerInfo(f"{lane}-{i}", (lane,), False) for i, lane in enumerate(lanes)]
-        self._problem = problem
-
-    @property
-    def problem(self) -> str | None:
-        return self._problem
-
-    def submit(self, lane: str, job_id: str) -> None:
-        pass
-
-    def cancel(self, job_id: str) -> None:
-        pass
-
-    def start(self) -> None:
-        pass
-
-    def stop(self, timeout_s: float = 5.0) -> None:
-        pass
-
-    def workers(self) -> list[WorkerInfo]:
-        return self._workers
+from tests.fakes.queue import FakeQueue
 
 
 def _jobs(database: Database, queue: JobQueue) -> Jobs:
@@ -77,18 +51,18 @@ class TestCounting:
         _add(database, status="retrying", not_before=utc_after(60))
         _add(database, status="running", lane=LIBRARY_LANE, kind="scan")
         _add(database, status="failed")
-        load = _jobs(database, _Queue([GPU_LANE, LIBRARY_LANE])).load()
+        load = _jobs(database, FakeQueue([GPU_LANE, LIBRARY_LANE])).load()
         assert (load.waiting, load.running) == (2, 1)
         assert [worker.lanes for worker in load.workers] == [(GPU_LANE,), (LIBRARY_LANE,)]
 
     def test_says_that_the_queue_cannot_be_reached(self, database):
-        load = _jobs(database, _Queue([], "Redis does not answer.")).load()
+        load = _jobs(database, FakeQueue([], "Redis does not answer.")).load()
         assert (load.problem, load.workers) == ("Redis does not answer.", ())
 
 
 class TestTimeLeft:
     def test_nothing_to_do_takes_no_time(self, database):
-        load = _jobs(database, _Queue([])).load()
+        load = _jobs(database, FakeQueue([])).load()
         assert (load.eta_s, load.eta_unknown) == (0.0, None)
 
     @pytest.mark.parametrize(("workers", "seconds"), [(1, 17.0), (2, 8.5)])
@@ -99,23 +73,23 @@ class TestTimeLeft:
         _add(measured, work=2.5, status="retrying")
         _add(measured, work=4.0, status="running", progress=0.25)
         _add(measured, work=1000.0, lane=LIBRARY_LANE, kind="scan")
-        load = _jobs(measured, _Queue([GPU_LANE] * workers + [LIBRARY_LANE])).load()
+        load = _jobs(measured, FakeQueue([GPU_LANE] * workers + [LIBRARY_LANE])).load()
         assert load.eta_s == pytest.approx(seconds)
 
     def test_is_unknown_before_a_job_of_that_kind_has_succeeded(self, measured):
         _add(measured, kind="sweep")
-        load = _jobs(measured, _Queue([GPU_LANE])).load()
+        load = _jobs(measured, FakeQueue([GPU_LANE])).load()
         assert load.eta_s is None
         assert "“sweep” has succeeded" in str(load.eta_unknown)
 
     def test_is_what_the_only_running_job_says_of_itself_before_a_pace_is_known(self, database):
         _add(database, status="running", eta_s=12.0)
-        jobs = _jobs(database, _Queue([GPU_LANE]))
+        jobs = _jobs(database, FakeQueue([GPU_LANE]))
         assert jobs.load().eta_s == 12.0
         _add(database, status="running")
         assert jobs.load().eta_s is None
 
     def test_is_unknown_where_nobody_works(self, measured):
         _add(measured)
-        load = _jobs(measured, _Queue([LIBRARY_LANE])).load()
+        load = _jobs(measured, FakeQueue([LIBRARY_LANE])).load()
         assert (load.eta_s, load.eta_unknown) == (None, "No worker takes the jobs of the GPU.")
