@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from lora_manager_core.backends.base import (
     nobody_looks,
 )
 from lora_manager_core.backends.infotext import png_bytes
+from lora_manager_core.backends.previews import Previews, preview_jpeg
 from lora_manager_core.backends.sdnext_models import architecture_label
 from lora_manager_core.backends.sdnext_progress import InferenceProgress
 from lora_manager_core.errors import BackendUnavailable, GenerationFailed, OutOfMemory
@@ -34,6 +36,12 @@ from lora_manager_ext.lora_names import LoraNames
 
 #: How often the running job is looked at, in seconds.
 _POLL_S = 0.2
+#: How often a cancel is looked for, in seconds: it is to stop the picture within a step or two.
+_CANCEL_LOOK_S = 0.05
+#: The shortest time between two previews, in seconds.
+_PREVIEW_INTERVAL_S = 1.0
+#: How long a preview in the making may hold up a finished job, in seconds.
+_LAST_PREVIEW_S = 1.0
 #: Set on our own jobs, whose prompt is final: the hook leaves them alone.
 FINAL_PROMPT = "lora_manager_final_prompt"
 
@@ -50,6 +58,7 @@ class HostJobs(Protocol):
     def status(self) -> dict[str, Any]: ...
     def interrupt(self) -> None: ...
     def is_interrupted(self) -> bool: ...
+    def preview(self) -> Any: ...
     def make_pictures(self, fields: Mapping[str, Any], mark: Callable[[Any], None]) -> Any: ...
 
 
@@ -93,7 +102,11 @@ class InProcessBackend(GenerationBackend):
             status = self.probe()
             if not status.available:
                 raise BackendUnavailable(status.reason or "SD.Next cannot generate now.")
-            watch = _Watch(self._host, InferenceProgress(request, on_progress), is_cancelled)
+            previews = Previews(previews_wanted, _PREVIEW_INTERVAL_S)
+            progress = InferenceProgress(
+                request, on_progress, partial(previews.next, self._unfinished)
+            )
+            watch = _Watch(self._host, progress, is_cancelled)
             with _last_error(self._log) as said, watch.running():
                 try:
                     processed = self._host.make_pictures(fields, _mark)
@@ -101,11 +114,12 @@ class InProcessBackend(GenerationBackend):
                     said.append(f"{type(error).__name__}: {error}")
                     self._log.exception("LoRA Manager: generation failed")
                     processed = None
+            model = self._host.model()
         finally:
             self._host.queue_lock.release()
         if watch.cancelled or is_cancelled():
             raise GenerationCancelled
-        return self._result(request, processed, watch.interrupted, said)
+        return self._result(request, processed, watch.interrupted, said, model)
 
     def prompt_names(self, files: Sequence[Path]) -> Mapping[Path, PromptName]:
         """What the host's registry resolves to these files."""
@@ -135,15 +149,28 @@ class InProcessBackend(GenerationBackend):
         return fields
 
     def _wait_for_turn(self, is_cancelled: IsCancelled) -> None:
-        while not self._host.queue_lock.acquire(timeout=_POLL_S):
+        while not self._host.queue_lock.acquire(timeout=_CANCEL_LOOK_S):
             if is_cancelled():
                 raise GenerationCancelled
         if is_cancelled():
             self._host.queue_lock.release()
             raise GenerationCancelled
 
+    def _unfinished(self) -> bytes | None:
+        image = self._host.preview()
+        if image is None:
+            return None
+        darkest, brightest = image.convert("L").getextrema()
+        # without the weights to decode with, the host gives a black picture
+        return preview_jpeg(image) if darkest != brightest else None
+
     def _result(
-        self, request: GenerationRequest, processed: Any, interrupted: bool, said: Sequence[str]
+        self,
+        request: GenerationRequest,
+        processed: Any,
+        interrupted: bool,
+        said: Sequence[str],
+        model: tuple[str, str, str] | None,
     ) -> GenerationResult:
         first = getattr(processed, "index_of_first_image", 0)
         pictures = list(getattr(processed, "images", None) or [])[first:]
@@ -159,7 +186,11 @@ class InProcessBackend(GenerationBackend):
             images.append(GeneratedImage(png_bytes(picture, text), text, seed, width, height))
         wanted = request.batch_size * request.n_iter
         warnings = () if len(images) >= wanted else (f"Only {len(images)} of {wanted} came out.",)
-        info = {"sampler": str(processed.sampler_name), "steps": int(processed.steps)}
+        info = {
+            "model": model[2] if model else None,
+            "sampler": str(processed.sampler_name),
+            "steps": int(processed.steps),
+        }
         return GenerationResult(tuple(images), info, warnings)
 
 
@@ -187,7 +218,10 @@ def _why_nothing(processed: Any, interrupted: bool, said: Sequence[str]) -> Exce
 
 
 class _Watch:
-    """Looks at the running job from a thread of its own: progress out, cancellation in."""
+    """Looks at the running job from threads of its own: progress out, cancellation in.
+
+    Two threads, because a preview may take its time and a cancel may not.
+    """
 
     def __init__(
         self, host: HostJobs, progress: InferenceProgress, is_cancelled: IsCancelled
@@ -202,23 +236,29 @@ class _Watch:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Watch as long as the block runs."""
-        thread = threading.Thread(target=self._look, name="lora-manager-watch", daemon=True)
-        thread.start()
+        stopper = threading.Thread(target=self._stop, name="lora-manager-stop", daemon=True)
+        teller = threading.Thread(target=self._tell, name="lora-manager-progress", daemon=True)
+        stopper.start()
+        teller.start()
         try:
             yield
             self.interrupted |= self._host.is_interrupted()
         finally:
             self._done.set()
-            thread.join()
+            stopper.join()
+            teller.join(_LAST_PREVIEW_S)
 
-    def _look(self) -> None:
-        while not self._done.wait(_POLL_S):
+    def _stop(self) -> None:
+        while not self._done.wait(_CANCEL_LOOK_S):
             if self.cancelled or self._is_cancelled():
                 self.cancelled = True
-                self._host.interrupt()
+                self._host.interrupt()  # again and again: each new stage forgets it
             else:
                 self.interrupted |= self._host.is_interrupted()
-                self._progress.read(self._host.status())
+
+    def _tell(self) -> None:
+        while not self._done.wait(_POLL_S):
+            self._progress.read(self._host.status())
 
 
 @contextmanager

@@ -162,6 +162,19 @@ class Host:
 
         return bool(shared.state.interrupted)
 
+    def preview(self) -> Any:
+        """The unfinished picture (PIL) of the running stage, or None.
+
+        It is decoded as the host is set to, which may take a while, and is black where the host
+        lacks the weights.
+        """
+        from modules import shared
+        from PIL import Image
+
+        shared.state.set_current_image()
+        image = shared.state.current_image
+        return image if isinstance(image, Image.Image) else None
+
     def make_pictures(self, fields: Mapping[str, Any], mark: Callable[[Any], None]) -> Any:
         """What `/sdapi/v1/txt2img` does, to the pixel; the caller holds `queue_lock`.
 

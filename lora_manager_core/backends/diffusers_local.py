@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,12 @@ from lora_manager_core.backends.diffusers_samplers import choose_scheduler
 from lora_manager_core.backends.embedded_extra import embedded_extra
 from lora_manager_core.backends.infotext import infotext, png_bytes
 from lora_manager_core.backends.lora_wanted import ResolveFile, wanted_loras
+from lora_manager_core.backends.previews import Previews
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
 from lora_manager_core.errors import GenerationFailed, OutOfMemory
 
+#: The shortest time between two previews.
+_PREVIEW_INTERVAL_S = 0.5
 #: What a pipeline raises for input it cannot work with; anything else is a defect of ours.
 _PIPELINE_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
@@ -100,12 +104,14 @@ class DiffusersBackend(GenerationBackend):
         """
         warnings: list[str] = []
         request = fitting(request, warnings)
+        previews = Previews(previews_wanted, _PREVIEW_INTERVAL_S)
+        steps = _Steps(request.n_iter, on_progress, is_cancelled, previews)
         with self._one_at_a_time:
             _stop_if(is_cancelled)
             pipeline = self._pipeline.get()
             try:
                 with _inference_mode():
-                    images = self._run(pipeline, request, on_progress, is_cancelled, warnings)
+                    images = self._run(pipeline, request, steps, warnings)
             except _PIPELINE_ERRORS as error:
                 raise self._explained(error, request) from error
         info = {
@@ -129,8 +135,7 @@ class DiffusersBackend(GenerationBackend):
         self,
         pipeline: Any,
         request: GenerationRequest,
-        on_progress: ProgressCallback,
-        is_cancelled: IsCancelled,
+        steps: _Steps,
         warnings: list[str],
     ) -> tuple[GeneratedImage, ...]:
         wanted, remarks = wanted_loras(request.prompt, self._resolve)
@@ -138,13 +143,12 @@ class DiffusersBackend(GenerationBackend):
         warnings.extend(too_long(pipeline, request))
         own_scheduler = pipeline.scheduler
         images: list[GeneratedImage] = []
-        steps = _Steps(request.n_iter, on_progress, is_cancelled)
         try:
             with applied(pipeline, wanted) as (loras, refused):
                 warnings.extend(refused)
                 names = [lora.name for lora in loras]
                 for iteration in range(request.n_iter):
-                    _stop_if(is_cancelled)
+                    _stop_if(steps.is_cancelled)
                     # a scheduler keeps state between steps: each batch starts with a fresh one
                     pipeline.scheduler, remark = choose_scheduler(
                         request.sampler_name, own_scheduler
@@ -223,6 +227,7 @@ class _Steps:
     batches: int
     on_progress: ProgressCallback
     is_cancelled: IsCancelled
+    previews: Previews
     batch: int = 0
     durations_s: list[float] = field(default_factory=list)
     step: int = 0
@@ -236,6 +241,7 @@ class _Steps:
     ) -> dict[str, Any]:
         """`callback_on_step_end` of diffusers pipelines."""
         del step, timestep  # samplers of higher order call it several times a step
+        _stop_if(self.is_cancelled)
         now = time.monotonic()
         self.durations_s.append(now - self.since)
         self.since, self.step = now, self.step + 1
@@ -243,9 +249,18 @@ class _Steps:
         left = steps - self.step + (self.batches - self.batch - 1) * steps
         eta_s = left * sum(self.durations_s) / len(self.durations_s)
         fraction = (self.batch + self.step / steps) / self.batches
-        self.on_progress(StepProgress(min(fraction, 1.0), self.step, steps, eta_s))
+        preview = self.previews.next(partial(_preview, pipeline, tensors))
+        self.on_progress(StepProgress(min(fraction, 1.0), self.step, steps, eta_s, preview))
         _stop_if(self.is_cancelled)
         return {}
+
+
+def _preview(pipeline: Any, tensors: Mapping[str, Any]) -> bytes | None:
+    # here, because of numpy
+    from lora_manager_core.backends.diffusers_preview import latent_preview
+
+    latents = tensors.get("latents")
+    return None if latents is None else latent_preview(pipeline, latents)
 
 
 def _inference_mode() -> Any:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from lora_manager_core.backends.base import (
     PromptName,
     nobody_looks,
 )
+from lora_manager_core.backends.previews import Previews
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
 from lora_manager_core.backends.sdnext_client import (
     SdnextAnswer,
@@ -35,16 +38,18 @@ from lora_manager_core.backends.sdnext_client import (
     not_sdnext,
     out_of_memory,
 )
-from lora_manager_core.backends.sdnext_job import STATUS, SdnextJob
+from lora_manager_core.backends.sdnext_job import CANCEL_LOOK_S, STATUS, SdnextJob
 from lora_manager_core.backends.sdnext_log import pipeline_error
 from lora_manager_core.backends.sdnext_models import architecture_label
-from lora_manager_core.backends.sdnext_pictures import Txt2ImgReply
+from lora_manager_core.backends.sdnext_pictures import Txt2ImgReply, read_preview
 from lora_manager_core.backends.sdnext_progress import InferenceProgress
 from lora_manager_core.common.quoted import quoted
 from lora_manager_core.errors import BackendUnavailable, GenerationFailed, LoraManagerError
 
 _CHECKPOINT = "/sdapi/v1/checkpoint"
 _SCRIPTS = "/sdapi/v1/scripts"
+#: Has the host decode the unfinished picture, unlike its status.
+_PREVIEW = "/sdapi/v1/progress?skip_current_image=false"
 #: With all the lines there are.
 _LOG = "/sdapi/v1/log?lines=0"
 
@@ -65,10 +70,12 @@ class SdnextHttpBackend(GenerationBackend):
         transport: httpx.BaseTransport | None = None,
         poll_interval_s: float = 0.5,
         lost_after_s: float = 60.0,
+        preview_interval_s: float = 1.0,
     ) -> None:
         self._client = SdnextClient(url, user, password, transport)
         self._poll_interval_s = poll_interval_s
         self._lost_after_s = lost_after_s
+        self._preview_interval_s = preview_interval_s
         self._one_at_a_time = threading.Lock()
 
     def probe(self) -> BackendStatus:
@@ -97,10 +104,15 @@ class SdnextHttpBackend(GenerationBackend):
         """Make the pictures; without the host's own active set, and with exact LoRA strengths."""
         self._wait_for_turn(is_cancelled)
         try:
-            self._checkpoint()
+            model = _name_of(self._checkpoint())
             job = SdnextJob(self._client, self._poll_interval_s, self._lost_after_s)
-            progress = InferenceProgress(request, on_progress)
-            return self._delivered(job.run(self._payload(request), progress, is_cancelled), request)
+            previews = Previews(previews_wanted, self._preview_interval_s)
+            progress = InferenceProgress(
+                request, on_progress, partial(previews.next, self._unfinished)
+            )
+            answer = job.run(self._payload(request), progress, is_cancelled)
+            made = self._delivered(answer, request)
+            return replace(made, info={**made.info, "model": model})
         finally:
             self._one_at_a_time.release()
 
@@ -114,7 +126,7 @@ class SdnextHttpBackend(GenerationBackend):
             self._client.close()
 
     def _wait_for_turn(self, is_cancelled: IsCancelled) -> None:
-        while not self._one_at_a_time.acquire(timeout=self._poll_interval_s):
+        while not self._one_at_a_time.acquire(timeout=CANCEL_LOOK_S):
             if is_cancelled():
                 raise GenerationCancelled
 
@@ -209,6 +221,9 @@ class SdnextHttpBackend(GenerationBackend):
             "SD.Next stopped before the picture was finished: somebody interrupted it there, or "
             "its log says what went wrong."
         )
+
+    def _unfinished(self) -> bytes | None:
+        return read_preview(self._told(_PREVIEW))
 
     def _told(self, path: str) -> Any:
         """A further word of the host's, None where it does not come."""

@@ -23,6 +23,8 @@ _HISTORY = "/sdapi/v1/history"
 #: Says the same as /progress, which would also decode a preview each time it is asked.
 STATUS = "/sdapi/v1/status"
 
+#: How often a cancel is looked for, in seconds: it is to stop the picture within a step or two.
+CANCEL_LOOK_S = 0.05
 _PICTURES_BYTES = 512 * 2**20
 #: While others' pictures are made, every so many polls: the history is long.
 _QUEUE_POLLS = 4
@@ -104,13 +106,17 @@ class SdnextJob:
     ) -> None:
         """Report progress and pass on a cancel until the answer is there."""
         cancelled, ours, polls = False, behind is None, 0
-        last_contact = time.monotonic()
-        while not wait((order,), timeout=self._poll_interval_s).done:
-            cancelled = cancelled or is_cancelled()
+        last_contact = polled_at = time.monotonic()
+        while not wait((order,), timeout=min(CANCEL_LOOK_S, self._poll_interval_s)).done:
+            news = not cancelled and is_cancelled()
+            cancelled = cancelled or news
+            if not news and time.monotonic() - polled_at < self._poll_interval_s:
+                continue
+            polled_at = time.monotonic()
             polls += 1
             try:
                 if not ours:
-                    if polls % _QUEUE_POLLS:
+                    if not cancelled and polls % _QUEUE_POLLS:
                         continue
                     ours = self._newest_api_job() not in (behind, None)
                 if ours and cancelled:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from lora_manager_core.backends.base import GeneratedImage, GenerationRequest, GenerationResult
 from lora_manager_core.backends.infotext import PNG_KEY, png_bytes
+from lora_manager_core.backends.previews import preview_jpeg
 from lora_manager_core.common.lora_tokens import find_tokens
 from lora_manager_core.errors import GenerationFailed
 
@@ -102,6 +103,19 @@ class Txt2ImgReply:
     def _texts(self) -> list[str]:
         texts = self.info.get("infotexts")
         return [str(text) for text in texts] if isinstance(texts, list) else []
+
+
+def read_preview(payload: Any) -> bytes | None:
+    """The unfinished picture in what `/sdapi/v1/progress` says, made small; None if there is none.
+
+    Raises whatever Pillow does for a picture that cannot be read.
+    """
+    encoded = payload.get("current_image") if isinstance(payload, dict) else None
+    if not isinstance(encoded, str) or not encoded:
+        return None
+    content = base64.b64decode(encoded.rpartition(",")[2], validate=True)
+    with Image.open(BytesIO(content), formats=_FORMATS) as image:
+        return preview_jpeg(image)
 
 
 def _decoded(encoded: str, text: str | None, seed: int) -> tuple[GeneratedImage, str]:

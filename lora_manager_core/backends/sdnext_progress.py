@@ -7,17 +7,27 @@ on its snapshot of 2026-07-23); only steps of the stage "Inference" mean anythin
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from lora_manager_core.backends.base import GenerationRequest, ProgressCallback, StepProgress
 
 
 class InferenceProgress:
-    """Feed it what `/sdapi/v1/status` says; it reports whenever the whole has come further."""
+    """Feed it what `/sdapi/v1/status` says; it reports whenever the whole has come further.
 
-    def __init__(self, request: GenerationRequest, report: ProgressCallback) -> None:
+    `preview` is asked at each report for the unfinished picture to go along.
+    """
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        report: ProgressCallback,
+        preview: Callable[[], bytes | None] = lambda: None,
+    ) -> None:
         self._batches = max(request.n_iter, 1)
         self._report = report
+        self._preview = preview
         self._stages: set[str] = set()
         self._reached = 0.0
         self._first: tuple[float, float] | None = None
@@ -36,7 +46,8 @@ class InferenceProgress:
         if fraction <= self._reached:
             return
         self._reached = fraction
-        self._report(StepProgress(fraction, step, steps, self._eta_s(fraction)))
+        eta_s = self._eta_s(fraction)
+        self._report(StepProgress(fraction, step, steps, eta_s, self._preview()))
 
     def _eta_s(self, fraction: float) -> float | None:
         now = time.monotonic()

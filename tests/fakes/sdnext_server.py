@@ -32,10 +32,14 @@ NO_CHECKPOINT = {"type": None, "class": None}
 SAMPLERS = ("Default", "Euler", "Euler a", "DPM++ 2M")
 
 
+class _Died(Exception):
+    """The host went away in the middle of a job."""
+
+
 class FakeSdnext:
     """Use it as a context manager; `url` is its address."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.login: tuple[str, str] | None = None
         self.starting = False
         self.checkpoint: dict[str, Any] = CHECKPOINT
@@ -48,19 +52,27 @@ class FakeSdnext:
         self.answer: tuple[int, str, bytes] | None = None
         self.fixed: dict[str, tuple[int, str, bytes]] = {}
         self.dies = False
+        #: The connection breaks, and the job with it, at this step.
+        self.dies_at_step: int | None = None
+        #: How long every answer takes.
+        self.delay_s = 0.0
+        #: The unfinished picture as the host would send it, and how often it was asked for.
+        self.unfinished: str | None = None
+        self.previews = 0
         self.interrupted_by_itself = False
         #: A pipeline error, logged and then answered like an interrupt.
         self.pipeline_error: str | None = None
         self.orders: list[dict[str, Any]] = []
         self.finished: list[dict[str, Any]] = []
         self.interrupts = 0
+        self.steps_done = 0
         self.began = threading.Event()
         self._queue = threading.Lock()
         self._interrupted = False
         self._stage = {"id": "", "step": 0, "steps": 0}
         self._history: list[dict[str, Any]] = []
         self._log: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"http://{self.address}"
@@ -80,6 +92,7 @@ class FakeSdnext:
 
     def respond(self, method: str, path: str, body: bytes) -> tuple[int, str, bytes] | None:
         """The answer; None drops the connection."""
+        time.sleep(self.delay_s)
         if path in self.fixed:
             return self.fixed[path]
         if self.starting:
@@ -92,6 +105,9 @@ class FakeSdnext:
             self.interrupts += 1
             self._interrupted = True
             return 204, "", b""
+        if path == "/sdapi/v1/progress":
+            self.previews += 1
+            return _json({"current_image": self.unfinished if self.task else None})
         told = {
             "/sdapi/v1/checkpoint": self.checkpoint,
             "/sdapi/v1/scripts": {"txt2img": self.scripts, "img2img": [], "control": []},
@@ -121,7 +137,11 @@ class FakeSdnext:
                 return None
             if self.answer is not None:
                 return self.answer
-            return self._pictures(order)
+            try:
+                return self._pictures(order)
+            except _Died:
+                self.task, self._stage = "", {"id": "", "step": 0, "steps": 0}
+                return None
 
     def _begin(self) -> None:
         self._interrupted = False
@@ -138,7 +158,10 @@ class FakeSdnext:
             self.task = "Inference"
             for step in range(order["steps"]):
                 if self._interrupted or self.interrupted_by_itself:
-                    return self._unfinished(order, seeds)
+                    return self._stopped(order, seeds)
+                if step == self.dies_at_step:
+                    raise _Died
+                self.steps_done += 1
                 self._stage = {**self._stage, "step": step, "steps": order["steps"]}
                 time.sleep(self.step_s)
             if self.pipeline_error is not None:
@@ -151,7 +174,7 @@ class FakeSdnext:
         self.finished.append(order)
         return self._end(order, pictures, seeds, texts)
 
-    def _unfinished(self, order: dict[str, Any], seeds: list[int]) -> tuple[int, str, bytes]:
+    def _stopped(self, order: dict[str, Any], seeds: list[int]) -> tuple[int, str, bytes]:
         """A preview in place of the picture, and one infotext too many, as the host does it."""
         self._interrupted = not self.interrupted_by_itself
         text = self._infotext(order, seeds[0])

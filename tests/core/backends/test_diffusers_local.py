@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -430,6 +431,32 @@ class TestProgressAndCancel:
         with pytest.raises(GenerationCancelled):
             backend.generate(REQUEST, lambda progress: None, lambda: True)
         assert not backend.loaded
+
+
+class TestPreviews:
+    def test_come_along_with_progress_and_change_nothing(self, sample: Sample, plain: Image.Image):
+        seen: list[StepProgress] = []
+        result = sample.backend.generate(REQUEST, seen.append, lambda: False, lambda: True)
+        previews = [progress.preview for progress in seen if progress.preview is not None]
+        assert previews  # three steps may be through within the half second between two
+        with Image.open(BytesIO(previews[0])) as image:
+            assert (image.format, image.size) == ("JPEG", (64, 64))  # four for each of 16 latents
+            darkest, brightest = image.convert("L").getextrema()
+        assert darkest < brightest
+        assert picture(result).tobytes() == plain.tobytes()
+
+    def test_at_most_two_a_second(self, sample: Sample):
+        seen: list[StepProgress] = []
+        began = time.monotonic()
+        request = replace(REQUEST, steps=40)
+        sample.backend.generate(request, seen.append, lambda: False, lambda: True)
+        most = 1 + (time.monotonic() - began) / 0.5
+        assert 1 <= sum(progress.preview is not None for progress in seen) <= most
+
+    def test_nobody_looks(self, sample: Sample):
+        seen: list[StepProgress] = []
+        sample.backend.generate(REQUEST, seen.append, lambda: False)
+        assert [progress.preview for progress in seen] == [None, None, None]
 
 
 class FakePipeline:

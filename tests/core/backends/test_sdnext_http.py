@@ -310,7 +310,61 @@ class TestProgress:
         assert seen == []
 
 
+class TestPreviews:
+    @staticmethod
+    def seen(host: FakeSdnext, wanted: bool) -> list[StepProgress]:
+        host.step_s = 0.05
+        backend = SdnextHttpBackend(host.url, poll_interval_s=0.01, preview_interval_s=0.1)
+        seen: list[StepProgress] = []
+        backend.generate(replace(REQUEST, steps=20), seen.append, lambda: False, lambda: wanted)
+        backend.close()
+        return seen
+
+    def test_come_along_with_progress_now_and_then(self, host: FakeSdnext) -> None:
+        host.unfinished = png_base64(1024, 512)
+        previews = [p.preview for p in self.seen(host, True) if p.preview is not None]
+        assert 3 <= len(previews) == host.previews <= 12  # of a second's work
+        with Image.open(BytesIO(previews[0])) as image:
+            assert (image.format, image.size) == ("JPEG", (512, 256))
+
+    def test_nobody_looks(self, host: FakeSdnext) -> None:
+        host.unfinished = png_base64()
+        assert all(progress.preview is None for progress in self.seen(host, False))
+        assert host.previews == 0
+
+    @pytest.mark.parametrize(
+        "sent",
+        [None, "", "no base64!", base64.b64encode(b"GIF89a no picture").decode()],
+        ids=["none yet", "empty", "not base64", "no picture"],
+    )
+    def test_what_is_no_picture(self, host: FakeSdnext, sent: str | None) -> None:
+        host.unfinished = sent
+        seen = self.seen(host, True)
+        assert seen
+        assert all(progress.preview is None for progress in seen)
+
+
 class TestCancel:
+    def test_stops_within_two_steps(self, host: FakeSdnext) -> None:
+        """With the poll interval of every day."""
+        backend = SdnextHttpBackend(host.url)
+        host.step_s = 0.2
+        cancelled = threading.Event()
+        steps_then: list[int] = []
+
+        def _cancel() -> None:
+            assert host.began.wait(5)
+            threading.Event().wait(0.7)
+            steps_then.append(host.steps_done)
+            cancelled.set()
+
+        threading.Thread(target=_cancel).start()
+        with pytest.raises(GenerationCancelled):
+            backend.generate(replace(REQUEST, steps=100), lambda p: None, cancelled.is_set)
+        backend.close()
+        assert host.steps_done - steps_then[0] <= 2
+        assert host.finished == []
+
     def test_before_anything_is_sent(self, host: FakeSdnext, backend: SdnextHttpBackend) -> None:
         with pytest.raises(GenerationCancelled):
             backend.generate(REQUEST, lambda progress: None, lambda: True)
