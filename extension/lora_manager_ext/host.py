@@ -203,6 +203,12 @@ class Host:
         finally:
             shared.state.end(jobid, api=False)
 
+    def last_result(self) -> Any:
+        """The `Processed` of the last job that went through; a new one for each, None at first."""
+        from modules import processing
+
+        return processing.processed
+
     # -- hooks -----------------------------------------------------------------------------------
 
     def script_base(self) -> tuple[type[Any], Any]:
@@ -225,6 +231,7 @@ class Host:
         tabs: Callable[[], list[tuple[Any, str, str]]],
         settings: Callable[[], None],
         before_process: Callable[[Any], None],
+        after_process: Callable[[Any], None],
         unloaded: Callable[[], None],
     ) -> None:
         """Register the callbacks of this extension; the host forgets them at each script reload."""
@@ -234,6 +241,7 @@ class Host:
         self.register_tabs(tabs)
         script_callbacks.on_ui_settings(settings)
         script_callbacks.on_before_process(before_process)
+        script_callbacks.on_after_process(after_process)
         script_callbacks.on_script_unloaded(unloaded)
 
     def register_tabs(self, tabs: Callable[[], list[tuple[Any, str, str]]]) -> None:

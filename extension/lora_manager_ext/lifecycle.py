@@ -65,15 +65,25 @@ class Extension:
     def register(self) -> type[Any]:
         """Register everything with the host; gives the class of the always-on script."""
         from lora_manager_ext.hooks import PromptHook, make_script
+        from lora_manager_ext.usage import UsageHook
+
+        def _manager() -> Manager | None:
+            return self._manager if self._started else None
+
+        def _before_process(p: Any) -> None:
+            hook.before_process(p)
+            usage.before_process(p)
 
         self._problem = None
-        hook = PromptHook(lambda: self._manager if self._started else None, self._log)
+        hook = PromptHook(_manager, self._log)
+        usage = UsageHook(self._host, _manager, self._log)
         self._host.allow_in_control()
         self._host.register(
             app_started=self.start,
             tabs=self.tabs,
             settings=lambda: self._host.add_settings(_SETTINGS),
-            before_process=hook.before_process,
+            before_process=_before_process,
+            after_process=usage.after_process,
             unloaded=self.stop,
         )
         # SD.Next builds its page for many seconds now: time enough to make everything ready

@@ -18,6 +18,8 @@ from lora_manager_core.compose.injection import InjectionService
 from lora_manager_core.compose.schemas import ComposeRequest
 from lora_manager_core.compose.service import ComposeService
 from lora_manager_core.compose.translate import PromptTranslator
+from lora_manager_core.generation.runs import Run
+from lora_manager_core.generation.usage import UsageRecorder
 from lora_manager_core.settings import Settings
 from lora_manager_core.web.keys import ApiKeys
 from lora_manager_core.web.mount import mount_politely
@@ -51,6 +53,7 @@ class Manager:
         self._compose = services.get(ComposeService)
         self._injection = services.get(InjectionService)
         self._translator = services.get(PromptTranslator)
+        self._usage = services.get(UsageRecorder)
         self._app: Any = None
         access = HostAccess(
             services.get(ApiKeys),
@@ -81,7 +84,7 @@ class Manager:
         """Stop working; what is unfinished goes on at the next start."""
         self._application.stop()
 
-    # -- what the hook asks ----------------------------------------------------------------------
+    # -- what the hooks ask and tell ---------------------------------------------------------------
 
     def injection_is_on(self) -> bool:
         """The switch that holds for good."""
@@ -102,6 +105,10 @@ class Manager:
     def style_prompts(self, names: Sequence[str]) -> Sequence[str]:
         """The prompts of the host's styles of these names."""
         return self._host.style_prompts(names)
+
+    def record_run(self, run: Run) -> None:
+        """Have a job of the host counted; returns at once."""
+        self._usage.record(run)
 
 
 def default_data_dir(user_data: Path, host_data: Path) -> Path:
