@@ -1,4 +1,4 @@
-"""The command line: `lora-manager serve | scan | key | doctor`."""
+"""The command line: `lora-manager serve | worker | scan | key | doctor`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from pydantic import ValidationError
 
 from lora_manager_core.bootstrap import Application, Parts, build_application
 from lora_manager_core.errors import LoraManagerError
-from lora_manager_core.queueing.base import LIBRARY_LANE
+from lora_manager_core.queueing.base import LANES, LIBRARY_LANE
 from lora_manager_core.queueing.threads import ThreadQueue
 from lora_manager_core.settings import Settings
 
+#: How uvicorn serves. Without compression: feed messages are small, and packing each anew for every
+#: socket would cost half as much again as sending it.
+SERVER_OPTIONS: dict[str, Any] = {
+    "log_level": "warning",
+    "ws": "auto",
+    "ws_per_message_deflate": False,
+}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -62,7 +69,22 @@ def serve(settings: Settings, _arguments: argparse.Namespace) -> int:
         return 2
     app = create_app(application, StandAloneAccess(keys, settings.host))
     print(f"LoRA Manager: http://{settings.host}:{settings.port}/  (API: /v1/docs)", flush=True)
-    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", ws="auto")
+    uvicorn.run(app, host=settings.host, port=settings.port, **SERVER_OPTIONS)
+    return 0
+
+
+def worker(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Take jobs from Redis until stopped."""
+    from lora_manager_core.worker import supervise
+
+    if not settings.redis_url:
+        print(
+            "A worker takes its jobs from Redis: set LORA_MANAGER_REDIS_URL to the one that the "
+            "server uses, such as redis://127.0.0.1:6379/0.",
+            file=sys.stderr,
+        )
+        return 2
+    supervise(settings, arguments.lanes, arguments.processes)
     return 0
 
 
@@ -153,6 +175,19 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _lanes(text: str) -> tuple[str, ...]:
+    named = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not named or set(named) - set(LANES):
+        raise argparse.ArgumentTypeError(f"choose from {', '.join(LANES)}, separated by commas")
+    return named
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError("a number from 1 to 64")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--data-dir", type=Path, help="folder for database and pictures")
@@ -168,6 +203,18 @@ def _parser() -> argparse.ArgumentParser:
     served.add_argument("--host", help="address to listen on (127.0.0.1)")
     served.add_argument("--port", type=int, help="port to listen on (7862)")
     served.set_defaults(run=serve)
+    worked = commands.add_parser(
+        "worker", parents=[common], help="make the pictures of a server's queue on Redis"
+    )
+    worked.add_argument(
+        "--lanes",
+        type=_lanes,
+        default=LANES,
+        metavar="LANE,...",
+        help=f"the jobs to take: {', '.join(LANES)} (all)",
+    )
+    worked.add_argument("--processes", type=_count, default=1, help="worker processes (1)")
+    worked.set_defaults(run=worker)
     commands.add_parser("scan", parents=[common], help="scan the library").set_defaults(run=scan)
     keyed = commands.add_parser("key", parents=[common], help="API keys")
     keyed.add_argument("action", choices=("add", "list", "revoke"))

@@ -45,14 +45,16 @@ class Settings(BaseSettings):
         description="Folder for generated pictures (default: `outputs` in the data folder).",
     )
     outbox_dir: Path | None = Field(
-        default=None, description="Folder for prompts delivered as files (no effect yet)."
+        default=None,
+        description="Folder for prompts delivered as files (default: `outbox` in the data folder).",
     )
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL; default: SQLite in the data folder."
     )
     redis_url: str | None = Field(
         default=None,
-        description="Redis for queue and feed (no effect yet: both stay in the process).",
+        description="Redis that server and workers share, such as redis://127.0.0.1:6379/0, see "
+        "docs/workers.md; unset: queue and feed stay in the process.",
     )
     sdnext_url: str | None = Field(
         default=None, description="Address of an SD.Next server, such as http://127.0.0.1:7860."
@@ -66,7 +68,9 @@ class Settings(BaseSettings):
         default=None, description="A key every caller must send as X-API-Key.", min_length=8
     )
     http_targets: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="host:port targets of `http` deliveries, by comma (no effect yet)."
+        default=(),
+        description="Where `http` deliveries may go, by comma: host, host:port, *.domain, "
+        "[IPv6]:port. Empty: nowhere.",
     )
     embedding_model: str | None = Field(
         default=None, description="Folder or hub name of a text embedding model (no effect yet)."
@@ -84,6 +88,13 @@ class Settings(BaseSettings):
     delivery_workers: int = Field(
         default=2, ge=1, le=16, description="Prompts delivered elsewhere at once."
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _require_scheme(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("it must begin with redis://, rediss:// or unix://")
+        return value
 
     @field_validator("library_roots", mode="before")
     @classmethod
@@ -103,6 +114,11 @@ class Settings(BaseSettings):
     def outputs(self) -> Path:
         """Where generated pictures are stored."""
         return self.output_dir or self.data_dir / "outputs"
+
+    @property
+    def outbox(self) -> Path:
+        """Where prompts are delivered as files."""
+        return self.outbox_dir or self.data_dir / "outbox"
 
     @property
     def database(self) -> str:

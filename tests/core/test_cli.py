@@ -21,6 +21,25 @@ class TestServe:
         assert "key add" in capsys.readouterr().err
 
 
+class TestWorker:
+    def test_without_redis_says_what_to_set(self, data, capsys):
+        assert main(["worker", *data]) == 2
+        assert "LORA_MANAGER_REDIS_URL" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        "option",
+        [
+            pytest.param(["--lanes", "gpu,kitchen"], id="unknown lane"),
+            pytest.param(["--lanes", ","], id="no lane"),
+            pytest.param(["--processes", "0"], id="no process"),
+        ],
+    )
+    def test_refuses_what_makes_no_sense(self, data, capsys, option):
+        with pytest.raises(SystemExit) as ended:
+            main(["worker", *data, *option])
+        assert ended.value.code == 2
+
+
 class TestScan:
     def test_says_what_it_found(self, data, tmp_path, capsys):
         write_lora(tmp_path / "loras" / "a.safetensors")

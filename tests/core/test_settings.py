@@ -140,3 +140,8 @@ def test_reading_settings_creates_nothing(tmp_path: Path) -> None:
     Settings(data_dir=tmp_path / "not-there")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_of_redis_names_its_protocol(tmp_path):
+    with pytest.raises(ValidationError, match="must begin with redis://"):
+        Settings(data_dir=tmp_path, redis_url="127.0.0.1:6379")
