@@ -203,6 +203,25 @@ class Host:
         finally:
             shared.state.end(jobid, api=False)
 
+    def device_kind(self) -> str | None:
+        """What the host makes pictures on: `cpu`, `cuda`, `xpu`, `mps`…; None before it chose."""
+        from modules import devices
+
+        return str(devices.device.type) if devices.device is not None else None
+
+    def device_memory(self) -> tuple[str, int, int] | None:
+        """Name, used and total bytes by the host's memory monitor; None where it tells nothing.
+
+        It counts in hundredths of a GiB.
+        """
+        from modules import devices, memstats
+
+        stats = memstats.gpu_stats()
+        if not stats.get("total"):
+            return None
+        name = str(devices.torch.cuda.get_device_name(devices.device))
+        return name, round(stats["used"] * 2**30), round(stats["total"] * 2**30)
+
     def last_result(self) -> Any:
         """The `Processed` of the last job that went through; a new one for each, None at first."""
         from modules import processing

@@ -24,6 +24,7 @@ from lora_manager_core.settings import Settings
 from lora_manager_core.web.keys import ApiKeys
 from lora_manager_core.web.mount import mount_politely
 from lora_manager_ext.access import HostAccess
+from lora_manager_ext.device import HostDevice
 from lora_manager_ext.generation import InProcessBackend
 from lora_manager_ext.host import Host, host_log
 from lora_manager_ext.lora_names import LoraNames
@@ -45,6 +46,7 @@ class Manager:
             Parts(
                 library_roots=lambda: list(dict.fromkeys([host.lora_dir, *roots])),
                 backends=lambda _database: [self._backend],
+                device_monitor=HostDevice(host, host_log()),
                 can_inject=True,
                 in_process_backend=True,
             ),
