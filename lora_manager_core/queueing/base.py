@@ -53,8 +53,8 @@ class JobOutcome:
     """What a handler made: the JSON-serialisable `result` that is stored with the job.
 
     `store` writes further rows in the very unit of work that ends the job, so that both become true
-    or neither; `undo` takes back what lies outside the database when the job was cancelled
-    meanwhile.
+    or neither; `undo` takes back what lies outside the database when the job ended otherwise:
+    cancelled meanwhile, or failed in `store`.
     """
 
     result: Mapping[str, Any]

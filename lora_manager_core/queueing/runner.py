@@ -57,7 +57,7 @@ class JobRunner:
     def __init__(self, database: Database, feed: Feed, first_pause_s: float = 2.0) -> None:
         self._database = database
         self._feed = feed
-        self._first_pause_s = first_pause_s
+        self.first_pause_s = first_pause_s
         self._handlers: dict[str, JobHandler] = {}
         #: Job and stop flag of each attempt, by lease. A job may be queued twice.
         self._running: dict[str, tuple[str, threading.Event]] = {}
@@ -94,22 +94,28 @@ class JobRunner:
         with self._lock:
             self._stopped.clear()
 
-    def run(self, job_id: str) -> None:
-        """Run a pending job to its end; does nothing if somebody else took or cancelled it."""
+    def run(self, job_id: str) -> bool:
+        """Run a pending job to its end; does nothing if somebody else took or cancelled it.
+
+        Gives whether it failed here for something that may pass, and may not have elsewhere.
+        """
         flag, lease = threading.Event(), new_owner()
         with self._lock:
             if self._stopped.is_set():
-                return
+                return False
             self._running[lease] = (job_id, flag)
         try:
             with self._database.write() as session:
                 writer = JobWriter(session)
                 job = writer.get(job_id) if writer.claim(job_id, lease) else None
                 pace = writer.pace(job.kind) if job is not None else None
-            if job is not None:
-                attempt = RunningJob(job, self._database, self._feed, lease, flag)
-                with attempt.kept():
-                    self._settle(job, lease, self._attempt(job, attempt, pace), attempt.highest)
+            if job is None:
+                return False
+            attempt = RunningJob(job, self._database, self._feed, lease, flag)
+            with attempt.kept():
+                end = self._attempt(job, attempt, pace)
+                self._settle(job, lease, end, attempt.highest)
+            return end.may_pass
         finally:
             with self._lock:
                 del self._running[lease]
@@ -143,14 +149,14 @@ class JobRunner:
                     _log.exception("the end of job %s could not be stored", job.id)
                     return
                 _log.warning("the end of job %s was not stored", job.id, exc_info=True)
-                self._stopped.wait(self._first_pause_s * 2**tries)
+                self._stopped.wait(self.first_pause_s * 2**tries)
                 tries += 1
             except Exception as failure:  # of the handler's part of the unit of work
                 if end.outcome.store is None:
                     raise
                 end = _failed(job, failure, end.outcome)
-        if stored != SUCCEEDED and end.outcome.undo is not None:
-            end.outcome.undo()
+        if stored in (FAILED, CANCELLED) and end.outcome.undo is not None:
+            end.outcome.undo()  # not where the job is somebody else's: so may be the files by now
         if stored in ENDED:
             error = end.error if stored == FAILED else None
             result = end.outcome.result if stored == SUCCEEDED else None
@@ -173,7 +179,7 @@ class JobRunner:
                 return RELEASED, 0.0
             if end.may_pass and end.error is not None:
                 failed = sum(a.outcome == FAILED for a in writer.attempts(job_id))
-                pause_s = min(_LONGEST_PAUSE_S, self._first_pause_s * 2**failed)
+                pause_s = min(_LONGEST_PAUSE_S, self.first_pause_s * 2**failed)
                 pause_s *= random.uniform(0.8, 1.2)  # so that many do not come back at one moment
                 if writer.retry_later(job_id, lease, pause_s, end.error):
                     return RETRYING, pause_s

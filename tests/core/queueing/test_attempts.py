@@ -87,10 +87,11 @@ class Held:
 
     def __init__(self) -> None:
         self.calls: list[JobContext] = []
+        self.taken_back: list[int] = []
         self._began = threading.Condition()
         self._may_go: list[threading.Event] = []
 
-    def __call__(self, context: JobContext) -> Mapping[str, Any]:
+    def __call__(self, context: JobContext) -> JobOutcome:
         gate = threading.Event()
         with self._began:
             self.calls.append(context)
@@ -98,7 +99,7 @@ class Held:
             number = len(self.calls)
             self._began.notify_all()
         assert gate.wait(_PATIENCE_S)
-        return {"call": number}
+        return JobOutcome({"call": number}, undo=lambda: self.taken_back.append(number))
 
     def wait_for_call(self, number: int) -> JobContext:
         with self._began:
@@ -281,6 +282,7 @@ class TestALeaseThatWasLost:
         assert (job.status, job.lease_owner) == (RUNNING, "of another process")
         assert bench.outcomes(job_id) == ["abandoned", None]
         assert bench.ends(job_id) == []
+        assert held.taken_back == []  # both attempts may have made the same files
 
     def test_and_taken_again_in_the_same_process_is_ended_by_the_second_attempt_only(
         self, bench: Bench, held: Held
