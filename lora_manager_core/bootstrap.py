@@ -25,6 +25,7 @@ from lora_manager_core.deliveries.service import DeliveryService
 from lora_manager_core.errors import SettingsConflict
 from lora_manager_core.feed.base import Feed
 from lora_manager_core.feed.memory import MemoryFeed
+from lora_manager_core.feed.redis import RedisFeed
 from lora_manager_core.generation.delivery_mode import PictureMode
 from lora_manager_core.generation.jobs import GenerationJob
 from lora_manager_core.generation.orders import PictureOrders
@@ -73,6 +74,7 @@ class Application:
     def start(self, scan: bool = False) -> None:
         """Bring the schema up to date and begin to work, if asked with a scan; may be repeated."""
         self.database.upgrade()
+        self.services.get(Feed).start()  # type: ignore[type-abstract]
         self.services.get(Jobs).start()
         library = self.services.get(LibraryService)
         if scan and library.has_roots:
@@ -83,6 +85,7 @@ class Application:
         self.services.get(Jobs).stop()
         self.services.get(BackendRegistry).close()
         self.services.get(UsageRecorder).stop()
+        self.services.get(Feed).stop()  # type: ignore[type-abstract]
         self.database.close()
 
 
@@ -91,7 +94,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     parts = parts or Parts()
     roots = parts.library_roots or (lambda: settings.library_roots)
     database = Database(settings.database)
-    feed = parts.feed or MemoryFeed()
+    feed = parts.feed or _feed(settings)
     runner = JobRunner(database, feed)
     queue = parts.queue(runner) if parts.queue else _queue(settings, parts, runner)
     jobs = Jobs(database, queue, feed, runner)
@@ -149,6 +152,10 @@ def _folders(settings: Settings, roots: Callable[[], Sequence[Path]]) -> list[tu
         ("outputs", settings.outputs),
         *(("library", root) for root in roots()),
     ]
+
+
+def _feed(settings: Settings) -> Feed:
+    return RedisFeed(settings.redis_url) if settings.redis_url else MemoryFeed()
 
 
 def _open_delivery(

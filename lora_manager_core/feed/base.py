@@ -37,7 +37,19 @@ Listener = Callable[[FeedEvent], None]
 
 
 class Feed(ABC):
-    """Publish and subscribe. Listeners run on the publishing thread and must return at once."""
+    """Publish and subscribe.
+
+    Listeners run on the thread that publishes, or on one of the feed's own; they must return at
+    once and never raise. The data of an event is what JSON can say.
+    """
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to hear other processes, where there may be any; may be repeated."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Tell the others what they still have to hear, and give everything back."""
 
     @abstractmethod
     def publish(self, event: FeedEvent) -> None:

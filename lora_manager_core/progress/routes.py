@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import uuid
 from typing import Annotated, Any
 
@@ -15,17 +16,20 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.errors import LoraManagerError
-from lora_manager_core.feed.base import FeedEvent
 from lora_manager_core.progress.hub import SocketHub, Subscriber
 from lora_manager_core.progress.schemas import ClientMessage, Ping, Subscribe, TicketAnswer
 from lora_manager_core.web.access import Access, require_access
 from lora_manager_core.web.deps import Provided
+
+_log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/ws", tags=["progress"])
 
 _MESSAGES: TypeAdapter[Any] = TypeAdapter(ClientMessage)
 #: Policy violation, RFC 6455 section 7.4.1.
 _REFUSED = 1008
+#: Internal error, the same section.
+_FAILED = 1011
 
 
 @router.post("/ticket", response_model=TicketAnswer, dependencies=[Depends(require_access)])
@@ -49,9 +53,9 @@ async def progress(
     await socket.accept()
     subscriber = hub.join()
     prefix = str(socket.scope.get("root_path", "")).rstrip("/")
-    await _send(socket, "connected", {"connection_id": str(uuid.uuid4())})
     sender = asyncio.create_task(_send_events(socket, subscriber, prefix))
     try:
+        await _send(socket, "connected", {"connection_id": str(uuid.uuid4())})
         while (message := await socket.receive())["type"] != "websocket.disconnect":
             await _answer(socket, hub, subscriber, message.get("text") or "")
     except WebSocketDisconnect:  # gone while an answer was on its way
@@ -79,26 +83,28 @@ async def _answer(socket: WebSocket, hub: SocketHub, subscriber: Subscriber, tex
         return
     if isinstance(message, Ping):
         await _send(socket, "pong", {})
-    elif isinstance(message, Subscribe):
-        ids = None if message.job_ids is None else frozenset(message.job_ids)
+        return
+    ids = None if message.job_ids is None else frozenset(message.job_ids)
+    if isinstance(message, Subscribe):
         await _send(socket, "subscription_confirmed", {"job_ids": message.job_ids})
-        hub.subscribe(subscriber, ids)
+        hub.subscribe(subscriber, ids, message.include_previews)
     else:
-        subscriber.subscribed = False
-        await _send(socket, "subscription_confirmed", {"job_ids": []})
+        hub.unsubscribe(subscriber, ids)
+        left = None if subscriber.job_ids is None else sorted(subscriber.job_ids)
+        await _send(socket, "subscription_confirmed", {"job_ids": left})
 
 
 async def _send_events(socket: WebSocket, subscriber: Subscriber, prefix: str) -> None:
-    while True:
-        for event in await subscriber.outbox.take():
-            await socket.send_text(_encode(event, prefix))
-
-
-def _encode(event: FeedEvent, prefix: str) -> str:
-    envelope = event.envelope()
-    if envelope["data"].get("images"):
-        envelope["data"]["images"] = [prefix + url for url in envelope["data"]["images"]]
-    return orjson.dumps(envelope).decode()
+    """The sender of one socket: a slow reader holds up this task and no other."""
+    try:
+        while True:
+            message = await subscriber.outbox.take()
+            await socket.send_text(message.text(prefix, subscriber.previews))
+    except WebSocketDisconnect:  # the receiving side hears of it, too
+        pass
+    except Exception:  # noqa: BLE001 - a socket that stays open and silent would be worse
+        _log.exception("a progress socket failed unexpectedly")
+        await socket.close(_FAILED)
 
 
 async def _send(socket: WebSocket, kind: str, data: dict[str, Any]) -> None:

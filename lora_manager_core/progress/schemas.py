@@ -12,7 +12,7 @@ JobIds = Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length
 
 
 class Subscribe(RequestModel):
-    """Send events of these jobs (null: of all)."""
+    """Send events of these jobs (null: of all) and of no others."""
 
     type: Literal["subscribe"]
     job_ids: JobIds | None = None
@@ -20,7 +20,7 @@ class Subscribe(RequestModel):
 
 
 class Unsubscribe(RequestModel):
-    """Send nothing more."""
+    """Send nothing more of these jobs (null: of any)."""
 
     type: Literal["unsubscribe"]
     job_ids: JobIds | None = None

@@ -1,4 +1,4 @@
-"""What every progress feed promises. A new feed becomes a second parameter of `FEEDS`.
+"""What every progress feed promises. A new feed becomes one more parameter of `FEEDS`.
 
 A feed may deliver on another thread. So nothing here looks at once: it waits for the event, and
 where none may come, for a later one that must.
@@ -7,21 +7,38 @@ where none may come, for a later one that must.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from lora_manager_core.feed.base import COMPLETE, PROGRESS, STARTED, Feed, FeedEvent
 from lora_manager_core.feed.memory import MemoryFeed
+from lora_manager_core.feed.redis import RedisFeed
 from tests.fakes.recorder import Recorder
 
-FEEDS = [pytest.param(MemoryFeed, id="memory")]
+
+def _memory(_request: pytest.FixtureRequest) -> Feed:
+    return MemoryFeed()
+
+
+def _redis(request: pytest.FixtureRequest) -> Feed:
+    return RedisFeed(request.getfixturevalue("redis_url"), f"test-{uuid.uuid4().hex}")
+
+
+FEEDS = [
+    pytest.param(_memory, id="memory"),
+    pytest.param(_redis, id="redis", marks=pytest.mark.redis),
+]
 
 
 @pytest.fixture(params=FEEDS)
-def feed(request: pytest.FixtureRequest) -> Feed:
-    """An empty feed."""
-    return request.param()
+def feed(request: pytest.FixtureRequest) -> Iterator[Feed]:
+    """An empty feed that was started."""
+    made: Feed = request.param(request)
+    made.start()
+    yield made
+    made.stop()
 
 
 @pytest.fixture
@@ -131,6 +148,15 @@ class TestOrderOfOneJob:
         _settle(feed, heard)
         assert [event.data["status"] for event in heard.of("job")] == ["completed"]
 
+    def test_what_was_said_already_is_not_said_again(self, feed: Feed, heard: Recorder) -> None:
+        event = _progress(0.5)
+
+        feed.publish(event)
+        feed.publish(event)
+
+        _settle(feed, heard)
+        assert heard.of("job") == [event]
+
     @pytest.mark.parametrize("fraction", [0.0, 0.4])
     def test_a_job_that_is_tried_again_is_told_to_start_once(
         self, feed: Feed, heard: Recorder, fraction: float
@@ -214,6 +240,33 @@ class TestLastEvents:
         assert "ended-999" in remembered
         assert "ended-0" not in remembered
         assert len(remembered) < 1000
+
+
+class TestPreviews:
+    def test_are_wanted_by_nobody_to_begin_with(self, feed: Feed) -> None:
+        assert not feed.previews_wanted()
+
+    def test_are_wanted_as_long_as_somebody_says_so(self, feed: Feed) -> None:
+        feed.want_previews(True)
+        assert feed.previews_wanted()
+
+        feed.want_previews(False)
+        assert not feed.previews_wanted()
+
+
+class TestStopping:
+    def test_leaves_the_listeners_of_this_process_served(self, feed: Feed, heard: Recorder) -> None:
+        feed.stop()
+
+        _settle(feed, heard)
+
+    def test_may_be_undone_and_both_repeated(self, feed: Feed, heard: Recorder) -> None:
+        feed.stop()
+        feed.stop()
+        feed.start()
+        feed.start()
+
+        _settle(feed, heard)
 
 
 def test_an_envelope_has_type_timestamp_and_data() -> None:

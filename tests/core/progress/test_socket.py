@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
 from lora_manager_core.feed.base import COMPLETE, PROGRESS, STARTED, Feed, FeedEvent
-from lora_manager_core.progress.outbox import Outbox
 
 _SMALL = {"prompt": "a fox", "steps": 3, "width": 64, "height": 64}
 
 
-def _subscribe(socket, job_ids=None):
-    socket.send_json({"type": "subscribe", "job_ids": job_ids})
+def _subscribe(socket, job_ids=None, **more):
+    socket.send_json({"type": "subscribe", "job_ids": job_ids, **more})
     confirmed = socket.receive_json()
     assert confirmed["type"] == "subscription_confirmed"
     return confirmed
+
+
+def _ping(socket):
+    """What was asked for before has been done once this is answered."""
+    socket.send_json({"type": "ping"})
+    assert socket.receive_json()["type"] == "pong"
 
 
 class TestConversation:
@@ -87,16 +94,96 @@ class TestEvents:
             event = socket.receive_json()
             assert (event["type"], event["data"]["job_id"]) == (COMPLETE, job)
 
-    def test_stop_after_unsubscribing(self, home):
+    @pytest.mark.parametrize(
+        ("wanted", "unwanted", "left", "told"),
+        [
+            pytest.param(["a", "b"], None, [], set(), id="all-of-some"),
+            pytest.param(None, None, [], set(), id="all-of-all"),
+            pytest.param(["a", "b"], ["a", "x"], ["b"], {"b"}, id="some-of-some"),
+            pytest.param(None, ["a"], None, {"b", "c"}, id="some-of-all"),
+        ],
+    )
+    def test_stop_after_unsubscribing(self, make_home, wanted, unwanted, left, told):
+        home = make_home(library_roots=())
         feed = home.application.services.get(Feed)
         with home.socket() as socket:
             socket.receive_json()
-            _subscribe(socket, ["a"])
-            socket.send_json({"type": "unsubscribe"})
-            assert socket.receive_json()["data"] == {"job_ids": []}
-            feed.publish(FeedEvent(STARTED, "a", {"job_id": "a"}))
+            _subscribe(socket, wanted)
+            socket.send_json({"type": "unsubscribe", "job_ids": unwanted})
+            assert socket.receive_json()["data"] == {"job_ids": left}
+            for job in ("a", "b", "c"):
+                feed.publish(FeedEvent(STARTED, job, {"job_id": job}))
+            assert {socket.receive_json()["data"]["job_id"] for _ in told} == told
             socket.send_json({"type": "ping"})
             assert socket.receive_json()["type"] == "pong"
+
+    def test_of_one_job_stay_in_order_while_sockets_come_and_go(self, make_home):
+        home = make_home(library_roots=())
+        feed = home.application.services.get(Feed)
+        done = threading.Event()
+
+        def publish():
+            number = 0
+            while not done.is_set():
+                job, number = f"job-{number}", number + 1
+                feed.publish(FeedEvent(STARTED, job, {"job_id": job, "progress": 0.0}))
+                for step in range(1, 6):
+                    data = {"job_id": job, "progress": step / 5}
+                    feed.publish(FeedEvent(PROGRESS, job, data))
+                feed.publish(FeedEvent(COMPLETE, job, {"job_id": job}))
+                done.wait(0.001)
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            for _ in range(10):
+                seen = {}
+                with home.socket() as socket:
+                    socket.receive_json()
+                    _subscribe(socket)
+                    for _ in range(400):
+                        event = socket.receive_json()
+                        data = event["data"]
+                        before = seen.get(data["job_id"], -1.0)
+                        now = 2.0 if event["type"] == COMPLETE else data["progress"]
+                        assert before < now, (before, event)
+                        seen[data["job_id"]] = now
+        finally:
+            done.set()
+            thread.join()
+
+
+class TestPreviews:
+    PREVIEW = "data:image/jpeg;base64,AAAA"
+
+    def test_go_only_to_those_who_asked(self, make_home):
+        home = make_home(library_roots=())
+        feed = home.application.services.get(Feed)
+        with home.socket() as asked, home.socket() as silent:
+            for socket, wish in ((asked, {"include_previews": True}), (silent, {})):
+                socket.receive_json()
+                _subscribe(socket, **wish)
+            data = {"job_id": "a", "progress": 0.5, "preview_image": self.PREVIEW}
+            feed.publish(FeedEvent(PROGRESS, "a", data))
+            assert asked.receive_json()["data"]["preview_image"] == self.PREVIEW
+            assert silent.receive_json()["data"] == {**data, "preview_image": None}
+
+    def test_are_made_while_somebody_looks(self, home):
+        feed = home.application.services.get(Feed)
+        with home.socket() as socket:
+            socket.receive_json()
+            _subscribe(socket, ["nothing"])
+            assert not feed.previews_wanted()
+            _subscribe(socket, ["nothing"], include_previews=True)
+            _ping(socket)
+            assert feed.previews_wanted()
+            socket.send_json({"type": "unsubscribe"})
+            assert socket.receive_json()["data"] == {"job_ids": []}
+            assert not feed.previews_wanted()
+            _subscribe(socket, ["nothing"], include_previews=True)
+            _ping(socket)
+            assert feed.previews_wanted()
+        assert not feed.previews_wanted()
 
 
 class TestAccess:
@@ -119,23 +206,3 @@ class TestAccess:
             assert socket.receive_json()["type"] == "connected"
         with pytest.raises(WebSocketDisconnect), home.socket(url):
             pass
-
-
-class TestSlowReader:
-    def test_loses_old_progress_and_never_an_end(self):
-        import asyncio
-
-        async def _fill() -> list[FeedEvent]:
-            outbox = Outbox()
-            for job in range(600):
-                for step in range(3):
-                    outbox.put(FeedEvent(PROGRESS, str(job), {"progress": step / 3}))
-            for job in range(0, 600, 2):
-                outbox.put(FeedEvent(COMPLETE, str(job), {}))
-            for job in range(1000, 1900):
-                outbox.put(FeedEvent(PROGRESS, str(job), {"progress": 0.5}))
-            return await outbox.take()
-
-        events = asyncio.run(_fill())
-        assert len(events) <= 1000
-        assert {e.job_id for e in events if e.is_end} == {str(job) for job in range(0, 600, 2)}
