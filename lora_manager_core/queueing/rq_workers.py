@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from lora_manager_core.queueing.base import GPU_LANE
 from lora_manager_core.queueing.owner import new_owner
 from lora_manager_core.queueing.rq_link import RedisLink
 from lora_manager_core.queueing.runner import JobRunner
@@ -26,6 +27,9 @@ _TELL_INTERVAL_S = 5.0
 _SILENCE_S = 30
 #: Pause before Redis is tried again.
 _RETRY_S = 1.0
+#: Rest after a picture that could not be made now: a worker whose SD.Next is gone would otherwise
+#: take one job after the other from those that can do them.
+_REST_S = 10.0
 
 
 class RqWorkers:
@@ -106,8 +110,8 @@ class RqWorkers:
                 job_id = _take(queue)
                 if job_id is not None and stopped.is_set():
                     client.lpush(queue.key, job_id)
-                elif job_id is not None:
-                    self._run(record, job_id)
+                elif job_id is not None and self._run(record, job_id) and lane == GPU_LANE:
+                    stopped.wait(_REST_S)
         finally:
             del self._records[place]
             with suppress(*self._link.errors):
@@ -128,13 +132,15 @@ class RqWorkers:
         queue.connection.expire(record.key, _SILENCE_S)
         return record
 
-    def _run(self, record: Any, job_id: str) -> None:
+    def _run(self, record: Any, job_id: str) -> bool:
+        may_pass = False
         record.set_state("busy")
         try:
-            self._runner.run(job_id)
+            may_pass = self._runner.run(job_id)
         except Exception:  # noqa: BLE001 - as above
             _log.exception("job %s could not be run", job_id)
         record.set_state("idle")
+        return may_pass
 
     def _listen(self, stopped: threading.Event) -> None:
         """Hear the cancels of other processes, and tell of threads that are busy for long."""

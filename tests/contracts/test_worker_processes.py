@@ -163,6 +163,20 @@ class TestDelivering:
         assert [server.outcomes(job_id) for job_id in ids] == [[SUCCEEDED]] * 1000
 
 
+    def test_a_worker_without_its_sd_next_leaves_the_jobs_to_the_others(
+        self, server: Server, sdnext: FakeSdnext, second_sdnext: FakeSdnext
+    ) -> None:
+        sdnext.starting = True
+        server.start_worker(sdnext)
+        server.start_worker(second_sdnext)
+
+        ids = [server.queue_picture() for _ in range(20)]
+
+        assert {server.wait(job_id).status for job_id in ids} == {SUCCEEDED}
+        failed = sum(server.outcomes(job_id).count("failed") for job_id in ids)
+        assert failed <= 4, "it took one job after the other"
+
+
 class TestStopping:
     def test_a_job_whose_worker_was_killed_ends_once_with_another_one(
         self, server: Server, sdnext: FakeSdnext, second_sdnext: FakeSdnext
