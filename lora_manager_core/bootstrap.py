@@ -21,7 +21,10 @@ from lora_manager_core.dashboard.catalogue import Catalogue
 from lora_manager_core.dashboard.metrics import MetricsService
 from lora_manager_core.dashboard.service import DashboardService
 from lora_manager_core.db.unit_of_work import Database, WriteSession
+from lora_manager_core.deliveries.file_mode import FileMode
+from lora_manager_core.deliveries.http_mode import HttpMode
 from lora_manager_core.deliveries.service import DeliveryService
+from lora_manager_core.deliveries.targets import AllowedTargets
 from lora_manager_core.errors import SettingsConflict
 from lora_manager_core.feed.base import Feed
 from lora_manager_core.feed.memory import MemoryFeed
@@ -116,7 +119,12 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     translator = services.add(PromptTranslator(database))
     pictures = services.add(PictureFolder(settings.outputs))
     orders = PictureOrders(backends, queue.runs_here)
-    deliveries = services.add(DeliveryService(database, jobs, [PictureMode(orders)]))
+    modes = [
+        PictureMode(orders, pictures),
+        HttpMode(runner, AllowedTargets(settings.http_targets)),
+        FileMode(runner, settings.outbox),
+    ]
+    deliveries = services.add(DeliveryService(database, jobs, modes))
     compose = services.add(
         ComposeService(
             database,

@@ -8,13 +8,19 @@
     ├── NotFound                          404 not_found
     │   ├── AdapterNotFound               404 adapter_not_found
     │   └── JobNotFound                   404 job_not_found
+    │       └── DeliveryNotFound          404 delivery_not_found
     ├── Conflict                          409 conflict
     │   ├── AdapterExists                 409 adapter_exists
-    │   └── JobAlreadyFinished            409 job_already_finished
+    │   ├── JobAlreadyFinished            409 job_already_finished
+    │   └── NothingToRetry                409 nothing_to_retry
     ├── Unprocessable                     422 unprocessable
+    │   ├── IdempotencyKeyReused          422 idempotency_key_reused
+    │   └── TargetNotAllowed              422 target_not_allowed
     ├── BackendUnavailable                424 backend_unavailable
     │   ├── BackendLoginRefused           424 backend_login_refused
-    │   └── ExtraNotInstalled             424 extra_not_installed
+    │   ├── ExtraNotInstalled             424 extra_not_installed
+    │   └── TargetUnavailable             424 target_unavailable
+    ├── DeliveryFailed                    500 delivery_failed
     ├── GenerationFailed                  500 generation_failed
     ├── SettingsConflict                  500 settings_conflict
     ├── OutOfMemory                       503 out_of_memory
@@ -96,6 +102,12 @@ class JobNotFound(NotFound):
     code = "job_not_found"
 
 
+class DeliveryNotFound(JobNotFound):
+    """No delivery has that id."""
+
+    code = "delivery_not_found"
+
+
 class Conflict(LoraManagerError):
     """The request contradicts what is stored."""
 
@@ -116,12 +128,30 @@ class JobAlreadyFinished(Conflict):
     code = "job_already_finished"
 
 
+class NothingToRetry(Conflict):
+    """The delivery has not ended, or it succeeded."""
+
+    code = "nothing_to_retry"
+
+
 class Unprocessable(LoraManagerError):
     """A value that the schema lets through and the domain does not."""
 
     status = 422
     code = "unprocessable"
     title = "Unprocessable request"
+
+
+class IdempotencyKeyReused(Unprocessable):
+    """The key belongs to another request."""
+
+    code = "idempotency_key_reused"
+
+
+class TargetNotAllowed(Unprocessable):
+    """A delivery to a place that is not on the allow-list."""
+
+    code = "target_not_allowed"
 
 
 class BackendUnavailable(LoraManagerError):
@@ -147,6 +177,20 @@ class ExtraNotInstalled(BackendUnavailable):
     may_pass = False
 
 
+class TargetUnavailable(BackendUnavailable):
+    """The target of a delivery cannot be reached, or says that it is busy."""
+
+    code = "target_unavailable"
+    title = "Target not available"
+
+
+class DeliveryFailed(LoraManagerError):
+    """The prompt could not be handed over."""
+
+    code = "delivery_failed"
+    title = "Delivery failed"
+
+
 class GenerationFailed(LoraManagerError):
     """The backend took the job and could not finish it."""
 
@@ -156,7 +200,7 @@ class GenerationFailed(LoraManagerError):
 
 
 class SettingsConflict(LoraManagerError):
-    """Two settings that cannot hold together; the message says which one to change."""
+    """Settings that cannot hold, alone or together; the message says which one to change."""
 
     code = "settings_conflict"
     title = "Settings conflict"

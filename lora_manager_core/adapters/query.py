@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from lora_manager_core.adapters.schemas import ListQuery
+from lora_manager_core.common.words import comma_list
 
 _WORDS = re.compile(r'"([^"]*)"|(\S+)')
 
@@ -37,7 +38,7 @@ class AdapterQuery:
         """The query of a request, its comma lists taken apart."""
         fields = dict(asked)
         for name in ("tags", "all_tags", "exclude_tags"):
-            fields[name] = _split_list(fields[name])
+            fields[name] = comma_list(fields[name])
         return cls(**fields)
 
     @property
@@ -54,8 +55,3 @@ class AdapterQuery:
         """The search as words and quoted phrases, without case; all of them must occur."""
         found = (quoted or bare for quoted, bare in _WORDS.findall(self.search))
         return [word.casefold() for word in found if word.strip()]
-
-
-def _split_list(text: str | None) -> tuple[str, ...]:
-    """A comma list without blanks and empty parts."""
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())

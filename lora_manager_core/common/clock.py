@@ -19,7 +19,7 @@ def utc_text(moment: datetime) -> str:
 
 def utc_after(seconds: float) -> str:
     """The moment `seconds` from now (before now when negative)."""
-    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime(_FORMAT)
+    return utc_text(datetime.now(timezone.utc) + timedelta(seconds=seconds))
 
 
 def seconds_between(start: str, end: str) -> float:

@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lora_manager_core.common.schema import RequestModel
+from lora_manager_core.common.schema import Prompt, RequestModel
 
-Prompt = Annotated[str, Field(max_length=100_000)]
 WarningCode = Literal[
     "none_active",
     "zero_weight",

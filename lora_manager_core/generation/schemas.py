@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lora_manager_core.common.schema import RequestModel
-from lora_manager_core.compose.schemas import ComposeRequest, ComposeWarning, Prompt
+from lora_manager_core.common.schema import Prompt, RequestModel
+from lora_manager_core.compose.schemas import ComposeRequest, ComposeWarning
 
 ReturnFormat = Literal["base64", "file_path", "url"]
 Mode = Literal["immediate", "deferred"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,3 +112,19 @@ def make_home(database_url: str, tmp_path: Path, library: Path) -> Iterator[Call
 def home(make_home: Callable[..., Home]) -> Home:
     """A started application whose library was scanned."""
     return make_home()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if shutil.which("mount") is None:
+        pytest.skip("no `mount` command")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("file systems can be mounted by root only")
+    yield folder
+    subprocess.run(["umount", folder], check=True)

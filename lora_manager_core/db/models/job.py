@@ -50,6 +50,7 @@ class Job(Base):
     __table_args__ = (
         Index("ix_jobs_by_status", "status", "created_at"),
         Index("ix_jobs_by_kind", "kind", "created_at"),
+        Index("ix_jobs_by_created", "created_at", "id"),
         Index("ix_jobs_by_outcome", "kind", "status", "finished_at"),
         Index("ix_jobs_by_finished", "finished_at", "id"),
         Index("ix_jobs_by_idempotency_key", "idempotency_key", unique=True),

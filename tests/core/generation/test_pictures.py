@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,22 +23,6 @@ def _image(seed: int) -> GeneratedImage:
 
 def _files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
-
-
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if shutil.which("mount") is None:
-        pytest.skip("no `mount` command")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("file systems can be mounted by root only")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 class TestStoring:

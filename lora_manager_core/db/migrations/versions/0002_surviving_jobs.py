@@ -54,6 +54,7 @@ def upgrade() -> None:
     for column in _new_job_columns():
         op.add_column("jobs", column)
     op.create_index("ix_jobs_by_idempotency_key", "jobs", ["idempotency_key"], unique=True)
+    op.create_index("ix_jobs_by_created", "jobs", ["created_at", "id"], unique=False)
     op.create_index("ix_jobs_by_outcome", "jobs", ["kind", "status", "finished_at"], unique=False)
     op.create_index("ix_jobs_by_finished", "jobs", ["finished_at", "id"], unique=False)
     op.create_table(
@@ -135,7 +136,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("run_adapters", "generation_runs", "results", "job_attempts"):
         op.drop_table(table)
-    for index in ("by_idempotency_key", "by_outcome", "by_finished"):
+    for index in ("by_idempotency_key", "by_created", "by_outcome", "by_finished"):
         op.drop_index(f"ix_jobs_{index}", "jobs")
     for column in _new_job_columns():
         op.drop_column("jobs", column.name)
