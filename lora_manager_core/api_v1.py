@@ -22,7 +22,7 @@ from lora_manager_core.system.routes import status_router
 from lora_manager_core.web.access import Access, require_access
 from lora_manager_core.web.deps import ServiceRegistry
 from lora_manager_core.web.errors import CatchAllMiddleware, add_error_handlers
-from lora_manager_core.web.limits import BodyLimitMiddleware
+from lora_manager_core.web.limits import BodyLimitMiddleware, NulMiddleware
 from lora_manager_core.web.session import router as session_router
 
 _GUARDED: tuple[APIRouter, ...] = (
@@ -50,7 +50,11 @@ def build_api(services: ServiceRegistry, access: Access) -> FastAPI:
         title="LoRA Manager",
         version=__version__,
         description="LoRA library, composition and generation for SD.Next.",
-        middleware=[Middleware(CatchAllMiddleware), Middleware(BodyLimitMiddleware)],
+        middleware=[
+            Middleware(CatchAllMiddleware),
+            Middleware(BodyLimitMiddleware),
+            Middleware(NulMiddleware),
+        ],
     )
     api.state.services = services
     api.state.access = access

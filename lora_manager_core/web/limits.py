@@ -54,3 +54,26 @@ class BodyLimitMiddleware:
             f"The request body is larger than {self._max_bytes // 2**20} MiB.",
         )
         await answer(scope, receive, send)
+
+
+class NulMiddleware:
+    """Answers for a NUL character in the address: no id or name has one.
+
+    PostgreSQL takes none in a text, so that looking for it would be an error of ours.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer for it."""
+        answer: ASGIApp = self._app
+        if scope["type"] == "http" and "\0" in scope["path"]:
+            answer = ProblemResponse(
+                404, "not_found", "Not found", "The address has a NUL character in its path."
+            )
+        elif scope["type"] == "http" and b"%00" in scope["query_string"]:
+            answer = ProblemResponse(
+                422, "validation", "Invalid request", "The query has a NUL character; leave it out."
+            )
+        await answer(scope, receive, send)
