@@ -14,6 +14,7 @@ from lora_manager_core.common.schema import Problem
 from lora_manager_core.compose.routes import router as compose_router
 from lora_manager_core.dashboard.routes import router as dashboard_router
 from lora_manager_core.deliveries.routes import router as deliveries_router
+from lora_manager_core.generation.results_routes import router as results_router
 from lora_manager_core.generation.routes import router as generation_router
 from lora_manager_core.library.routes import router as library_router
 from lora_manager_core.progress.routes import router as progress_router
@@ -32,6 +33,7 @@ _GUARDED: tuple[APIRouter, ...] = (
     compose_router,
     deliveries_router,
     generation_router,
+    results_router,
     session_router,
     dashboard_router,
     status_router,

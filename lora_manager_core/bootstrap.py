@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from lora_manager_core.adapters.active_set import ActiveSetService
 from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.adapters.service import AdapterService
 from lora_manager_core.backends.base import GenerationBackend, PromptName
@@ -30,10 +31,14 @@ from lora_manager_core.feed.base import Feed
 from lora_manager_core.feed.memory import MemoryFeed
 from lora_manager_core.feed.redis import RedisFeed
 from lora_manager_core.generation.delivery_mode import PictureMode
+from lora_manager_core.generation.following import FollowingService
 from lora_manager_core.generation.jobs import GenerationJob
 from lora_manager_core.generation.orders import PictureOrders
 from lora_manager_core.generation.pictures import PictureFolder
+from lora_manager_core.generation.results import ResultService
+from lora_manager_core.generation.reuse import ReuseService
 from lora_manager_core.generation.service import GenerationService
+from lora_manager_core.generation.thumbnails import ThumbnailFolder
 from lora_manager_core.generation.usage import UsageRecorder
 from lora_manager_core.library.ingest import describe_single_file
 from lora_manager_core.library.scan import LibraryScan
@@ -78,6 +83,7 @@ class Application:
         """Bring the schema up to date and begin to work, if asked with a scan; may be repeated."""
         self.database.upgrade()
         self.services.get(Feed).start()  # type: ignore[type-abstract]
+        self.services.get(ResultService).remove_leftovers()
         self.services.get(Jobs).start()
         library = self.services.get(LibraryService)
         if scan and library.has_roots:
@@ -150,6 +156,10 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     services.add(
         GenerationService(database, jobs, runner, backends, compose, job, pictures, orders)
     )
+    services.add(FollowingService(database, jobs, feed))
+    thumbnails = ThumbnailFolder(settings.data_dir / "thumbnails")
+    results = services.add(ResultService(database, pictures, thumbnails))
+    services.add(ReuseService(results, ActiveSetService(database)))
     return Application(settings, database, services)
 
 

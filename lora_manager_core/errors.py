@@ -7,8 +7,9 @@
     ├── NotAllowed                        403 not_allowed
     ├── NotFound                          404 not_found
     │   ├── AdapterNotFound               404 adapter_not_found
-    │   └── JobNotFound                   404 job_not_found
-    │       └── DeliveryNotFound          404 delivery_not_found
+    │   ├── JobNotFound                   404 job_not_found
+    │   │   └── DeliveryNotFound          404 delivery_not_found
+    │   └── ResultNotFound                404 result_not_found
     ├── Conflict                          409 conflict
     │   ├── AdapterExists                 409 adapter_exists
     │   ├── JobAlreadyFinished            409 job_already_finished
@@ -106,6 +107,12 @@ class DeliveryNotFound(JobNotFound):
     """No delivery has that id."""
 
     code = "delivery_not_found"
+
+
+class ResultNotFound(NotFound):
+    """No finished job that left pictures has that id, or the picture is gone."""
+
+    code = "result_not_found"
 
 
 class Conflict(LoraManagerError):

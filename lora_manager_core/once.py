@@ -20,6 +20,7 @@ from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.service import AdapterService
 from lora_manager_core.bootstrap import Application, build_application
 from lora_manager_core.errors import LoraManagerError
+from lora_manager_core.generation.results import ResultService
 from lora_manager_core.generation.schemas import (
     ComposeAndGenerateRequest,
     ComposedGenerationParams,
@@ -100,7 +101,7 @@ def _run(application: Application) -> int:
     _say(f"Composed: {composed.prompt}")
     _say(f"Infotext: {infotext}")
     _say(f"Mean difference to the picture without LoRAs: {difference:.1f} of 255.")
-    _say(f"Picture: {generation.image_path(composed.job_id, 0)}")
+    _say(f"Picture: {services.get(ResultService).image(composed.job_id, 0)}")
     tokens = [word for word in (composed.prompt or "").split() if word.startswith("<lora:")]
     if len(tokens) < 1 or not all(token in infotext for token in tokens) or difference <= 1.0:
         _say("FAILED: the LoRAs were not applied.")

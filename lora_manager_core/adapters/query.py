@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 from lora_manager_core.adapters.schemas import ListQuery
-from lora_manager_core.common.words import comma_list
-
-_WORDS = re.compile(r'"([^"]*)"|(\S+)')
+from lora_manager_core.common.words import comma_list, search_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +50,4 @@ class AdapterQuery:
 
     def words(self) -> list[str]:
         """The search as words and quoted phrases, without case; all of them must occur."""
-        found = (quoted or bare for quoted, bare in _WORDS.findall(self.search))
-        return [word.casefold() for word in found if word.strip()]
+        return search_words(self.search)

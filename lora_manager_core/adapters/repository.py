@@ -113,6 +113,22 @@ class Adapters:
             for name, path, prompt_name, problem in self._session.execute(query)
         }
 
+    def find_in_prompts(self, names: Iterable[str]) -> dict[str, Adapter]:
+        """Name in a prompt → its record: by record name, else by what resolves to its file.
+
+        Of several records an active one counts.
+        """
+        wanted = list(names)
+        found: dict[str, Adapter] = {}
+        for column_ in (Adapter.prompt_name, Adapter.name):  # the last word is the latter's
+            query = (
+                select(Adapter)
+                .where(column_.in_(wanted))
+                .order_by(Adapter.active, Adapter.pk.desc())
+            )
+            found.update({getattr(a, column_.key): a for a in self._session.scalars(query)})
+        return found
+
     def file_of_prompt_name(self, prompt_name: str) -> str | None:
         """The model file that a name in a prompt stands for: by what resolves, then by record."""
         for column_ in (Adapter.prompt_name, Adapter.name):

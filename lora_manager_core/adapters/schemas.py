@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lora_manager_core.common.schema import LongText, Name, RequestModel, ShortText, Word
 
-Weight = Annotated[float, Field(ge=-100, le=100)]
+#: The strongest an adapter may be, in either direction.
+MAX_WEIGHT = 100.0
+Weight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
 Ordinal = Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
 Words = Annotated[list[Word], Field(max_length=1000)]
 Visibility = Literal["Public", "Private", "Unlisted"]

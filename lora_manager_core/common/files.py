@@ -13,8 +13,10 @@ from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
-#: What is unfinished for longer than this was left by a process that died.
-_LEFT_OVER_S = 3600.0
+#: A file that is unfinished for longer than this was left by a process that died; folders are
+#: filled one file after the other, and a job that was interrupted may come back to them.
+_OLD_FILE_S = 3600.0
+_OLD_FOLDER_S = 24 * 3600.0
 
 
 def write_whole(path: Path, content: bytes, unfinished: Path) -> None:
@@ -42,14 +44,13 @@ def remove_leftovers(unfinished: Path) -> None:
     """Remove what a dead process left in a folder for unfinished files."""
     if not unfinished.is_dir():
         return
-    oldest = time.time() - _LEFT_OVER_S
     for path in unfinished.iterdir():
         with suppress(OSError):  # somebody else's to remove, or gone already
-            if path.stat().st_mtime >= oldest:
-                continue
+            age_s = time.time() - path.stat().st_mtime
             if path.is_dir():
-                shutil.rmtree(path)
-            else:
+                if age_s > _OLD_FOLDER_S:
+                    shutil.rmtree(path)
+            elif age_s > _OLD_FILE_S:
                 path.unlink()
 
 

@@ -1,8 +1,11 @@
-"""Lists of words as people write them: tags, trigger words."""
+"""Lists of words as people write them: tags, trigger words, what to search for."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+_SEARCHED = re.compile(r'"([^"]*)"|(\S+)')
 
 
 def distinct_words(words: Iterable[str]) -> list[str]:
@@ -13,3 +16,9 @@ def distinct_words(words: Iterable[str]) -> list[str]:
 def comma_list(text: str | None) -> tuple[str, ...]:
     """The parts of a comma list, without blanks and empty ones."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def search_words(text: str) -> list[str]:
+    """The words and quoted phrases of a search, without case."""
+    found = (quoted or bare for quoted, bare in _SEARCHED.findall(text))
+    return [word.casefold() for word in found if word.strip()]

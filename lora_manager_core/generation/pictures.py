@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +60,45 @@ class PictureFolder:
             write_whole(path, image.png, self._unfinished)
         return StoredPicture(path, image.width, image.height, image.seed, image.infotext)
 
+    def keep(self, job_id: str, number: int, png: bytes) -> None:
+        """Keep a picture of a job that is to have more, for a later attempt too.
+
+        Raises:
+            GenerationFailed: the disk is full or the folder cannot be written.
+        """
+        with _told_as_failure():
+            write_whole(self._kept(job_id, number), png, self._unfinished)
+
+    def find_kept(self, job_id: str, number: int) -> Path | None:
+        """A picture that was kept, by this attempt or an earlier one."""
+        path = self._kept(job_id, number)
+        return path if path.is_file() else None
+
+    def publish_kept(self, job_id: str, count: int) -> list[Path]:
+        """Give the kept pictures 0 to `count` - 1 their place; all of them or none.
+
+        Raises:
+            GenerationFailed: the folder cannot be written.
+        """
+        day = self._folder / utc_now()[:10]
+        moved: list[Path] = []
+        with _told_as_failure():
+            try:
+                day.mkdir(parents=True, exist_ok=True)
+                for number in range(count):
+                    path = day / f"{job_id}-{number}.png"
+                    self._kept(job_id, number).replace(path)
+                    moved.append(path)
+            except OSError:
+                self.remove(moved)
+                raise
+        self.discard_kept(job_id)
+        return moved
+
+    def discard_kept(self, job_id: str) -> None:
+        """Remove what was kept of a job."""
+        shutil.rmtree(self._unfinished / job_id, ignore_errors=True)
+
     def read(self, path: str) -> Path:
         """The file of a stored picture, checked to lie in the output folder."""
         return require_inside(path, [self._folder], "The picture")
@@ -79,6 +119,9 @@ class PictureFolder:
     def remove_leftovers(self) -> None:
         """Remove what a dead process left unfinished."""
         remove_leftovers(self._unfinished)
+
+    def _kept(self, job_id: str, number: int) -> Path:
+        return self._unfinished / job_id / f"{number}.png"
 
 
 @contextmanager

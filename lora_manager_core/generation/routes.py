@@ -1,14 +1,16 @@
-"""Section 4 of the contract: `/generation`."""
+"""Section 4 of the contract: `/generation`; its results are in `results_routes`."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from lora_manager_core.common.schema import Problem
+from lora_manager_core.generation.following import FollowingService
 from lora_manager_core.generation.schemas import (
+    ActiveJobs,
     BackendsAnswer,
     CancelAnswer,
     ComposeAndGenerateRequest,
@@ -24,6 +26,7 @@ from lora_manager_core.web.deps import JsonResponse, Provided, api_url
 router = APIRouter(prefix="/generation", tags=["generation"])
 
 Service = Annotated[GenerationService, Depends(Provided(GenerationService))]
+Following = Annotated[FollowingService, Depends(Provided(FollowingService))]
 _ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": Problem} for code in (400, 404, 409, 424, 503)
 }
@@ -58,32 +61,33 @@ def compose_and_generate(
 
 
 @router.get("/progress/{job_id}", response_model=ProgressAnswer, responses=_ERRORS)
-def get_progress(service: Service, job_id: str) -> ProgressAnswer:
+def get_progress(following: Following, job_id: str) -> ProgressAnswer:
     """How far that job is."""
-    return service.progress(job_id)
+    return following.progress(job_id)
+
+
+@router.get("/jobs/active", response_model=ActiveJobs)
+def list_active_jobs(
+    following: Following, limit: Annotated[int, Query(ge=1, le=1000)] = 50
+) -> ActiveJobs:
+    """Jobs that wait or run, oldest first."""
+    return ActiveJobs(jobs=following.active(limit))
 
 
 @router.get("/jobs/{job_id}", response_model=JobAnswer, responses=_ERRORS)
-def get_job(service: Service, url: Annotated[str, Depends(api_url)], job_id: str) -> JobAnswer:
+def get_job(following: Following, url: Annotated[str, Depends(api_url)], job_id: str) -> JobAnswer:
     """That job, with its pictures' links once it is completed."""
-    job = service.job(job_id)
+    job = following.job(job_id)
     if job.result and job.result.get("images"):
         job.result = {**job.result, "images": [url + image for image in job.result["images"]]}
     return JobAnswer(delivery=job)
 
 
 @router.post("/jobs/{job_id}/cancel", response_model=CancelAnswer, responses=_ERRORS)
-def cancel_job(service: Service, job_id: str) -> CancelAnswer:
+def cancel_job(following: Following, job_id: str) -> CancelAnswer:
     """Stop a job: a queued one never starts, a running one stops at its next step."""
-    service.cancel(job_id)
+    following.cancel(job_id)
     return CancelAnswer(success=True, status="cancelled", message="The job is being stopped.")
-
-
-@router.get("/results/{job_id}/images/{number}", responses=_ERRORS)
-def get_image(service: Service, job_id: str, number: int) -> FileResponse:
-    """One finished picture as PNG, with its infotext inside."""
-    headers = {"Cache-Control": "private, max-age=31536000, immutable"}
-    return FileResponse(service.image_path(job_id, number), media_type="image/png", headers=headers)
 
 
 def _linked(answer: GenerationAnswer, url: str, output: OutputOptions) -> Response:

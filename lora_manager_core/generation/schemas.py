@@ -11,6 +11,8 @@ from lora_manager_core.compose.schemas import ComposeRequest, ComposeWarning
 
 ReturnFormat = Literal["base64", "file_path", "url"]
 Mode = Literal["immediate", "deferred"]
+Status = Literal["queued", "processing", "completed", "failed", "cancelled"]
+Seed = Annotated[int, Field(ge=-1, le=2**63 - 1)]
 
 
 class GenerationOptions(RequestModel):
@@ -22,7 +24,7 @@ class GenerationOptions(RequestModel):
     cfg_scale: Annotated[float, Field(ge=0, le=1000)] = 7.0
     width: Annotated[int, Field(ge=16, le=16_384)] = 512
     height: Annotated[int, Field(ge=16, le=16_384)] = 512
-    seed: Annotated[int, Field(ge=-1, le=2**63 - 1, description="-1: a random one.")] = -1
+    seed: Seed = Field(-1, description="-1: a random one.")
     batch_size: Annotated[int, Field(ge=1, le=64)] = 1
     n_iter: Annotated[int, Field(ge=1, le=64)] = 1
     denoising_strength: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -93,7 +95,7 @@ class GenerationAnswer(BaseModel):
     """A job and, once it is completed, its pictures in the format asked for."""
 
     job_id: str
-    status: Literal["queued", "processing", "completed", "failed", "cancelled"]
+    status: Status
     images: list[str] | None = None
     progress: float | None = None
     error_message: str | None = None
@@ -107,7 +109,7 @@ class ProgressAnswer(BaseModel):
     """How far one job is."""
 
     job_id: str
-    status: Literal["queued", "processing", "completed", "failed", "cancelled"]
+    status: Status
     progress: float
     current_step: int | None
     total_steps: int | None
@@ -123,13 +125,36 @@ class JobRecord(BaseModel):
     prompt: str
     mode: Literal["sdnext"] = "sdnext"
     params: dict[str, Any]
-    status: Literal["queued", "processing", "completed", "failed", "cancelled"]
+    status: Status
     progress: float
     result: dict[str, Any] | None
     error: str | None
     created_at: str
     started_at: str | None
     finished_at: str | None
+
+
+class ActiveJob(BaseModel):
+    """One job that waits or runs, in the form that lists of jobs show."""
+
+    id: str
+    jobId: str
+    prompt: str
+    status: Status
+    progress: float = Field(description="0 to 100.")
+    message: str | None
+    error: str | None
+    params: dict[str, Any]
+    created_at: str
+    startTime: str | None
+    finished_at: str | None
+    result: dict[str, Any] | None
+
+
+class ActiveJobs(BaseModel):
+    """Jobs that wait or run, oldest first."""
+
+    jobs: list[ActiveJob]
 
 
 class JobAnswer(BaseModel):

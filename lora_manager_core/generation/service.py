@@ -1,23 +1,17 @@
-"""What a person does with pictures: order them now or later, follow, cancel, fetch."""
+"""What a person does to get pictures: order them now or later."""
 
 from __future__ import annotations
 
 import base64
 import threading
 from pathlib import Path
-from typing import Any
 
 from lora_manager_core.backends.registry import BackendRegistry
 from lora_manager_core.compose.service import ComposeService
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.errors import (
-    Busy,
-    InvalidRequest,
-    JobNotFound,
-    LoraManagerError,
-    NotFound,
-)
+from lora_manager_core.errors import Busy, InvalidRequest, LoraManagerError
+from lora_manager_core.generation.following import STATUS_WORDS
 from lora_manager_core.generation.jobs import GENERATION_JOB, GenerationJob
 from lora_manager_core.generation.orders import BACKGROUND_RETRIES, PictureOrders
 from lora_manager_core.generation.pictures import PictureFolder
@@ -27,31 +21,12 @@ from lora_manager_core.generation.schemas import (
     ComposeAndGenerateRequest,
     GenerationAnswer,
     GenerationParams,
-    JobRecord,
     OutputOptions,
-    ProgressAnswer,
 )
-from lora_manager_core.queueing.base import (
-    CANCELLED,
-    FAILED,
-    GPU_LANE,
-    PENDING,
-    RETRYING,
-    RUNNING,
-    SUCCEEDED,
-)
+from lora_manager_core.queueing.base import FAILED, GPU_LANE, SUCCEEDED
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 
-#: State of a job row → word of this API.
-STATUS_WORDS: dict[str, Any] = {
-    PENDING: "queued",
-    RETRYING: "queued",
-    RUNNING: "processing",
-    SUCCEEDED: "completed",
-    FAILED: "failed",
-    CANCELLED: "cancelled",
-}
 #: Callers that may wait for their picture at once: each holds one of the server's threads.
 _MOST_WAITING = 8
 _DEFAULT_OUTPUT = OutputOptions()
@@ -153,54 +128,6 @@ class GenerationService:
         answer = self.generate(params, output)
         answer.compose_warnings = composition.warnings
         return answer
-
-    def progress(self, job_id: str) -> ProgressAnswer:
-        """How far that job is."""
-        job = self._jobs.get(job_id)
-        return ProgressAnswer(
-            job_id=job.id,
-            status=STATUS_WORDS[job.status],
-            progress=job.progress,
-            current_step=job.step,
-            total_steps=job.steps,
-            eta_seconds=job.eta_s,
-            message=job.message,
-            error_message=(job.error or {}).get("detail"),
-        )
-
-    def job(self, job_id: str) -> JobRecord:
-        """That job with what came of it; `JobNotFound` for one that makes no picture."""
-        job = self._jobs.get(job_id)
-        if job.kind != GENERATION_JOB:
-            raise JobNotFound(f"Job {job_id} makes no picture.")
-        return JobRecord(
-            id=job.id,
-            prompt=job.payload["params"]["prompt"],
-            params=job.payload["params"],
-            status=STATUS_WORDS[job.status],
-            progress=job.progress,
-            result=job.result,
-            error=(job.error or {}).get("detail"),
-            created_at=job.created_at,
-            started_at=job.started_at,
-            finished_at=job.finished_at,
-        )
-
-    def cancel(self, job_id: str) -> Job:
-        """Stop a job; raises `JobNotFound` or `JobAlreadyFinished`."""
-        return self._jobs.cancel(job_id)
-
-    def image_path(self, job_id: str, number: int) -> Path:
-        """The file of one picture."""
-        with self._database.read() as session:
-            images = Results(session).images(job_id)
-        for image in images:
-            if image.number == number:
-                path = self._pictures.read(image.file_path)
-                if path.is_file():
-                    return path
-                raise NotFound("The picture's file is gone from the output folder.")
-        raise JobNotFound(f"There is no picture {number} of job {job_id}.")
 
     def _submit(self, params: GenerationParams, output: OutputOptions, retries: int) -> Job:
         payload = self._orders.payload(params, output)

@@ -29,14 +29,19 @@ class TestWriteWhole:
 class TestRemoveLeftovers:
     def test_removes_what_is_old_and_nothing_else(self, tmp_path):
         parts = tmp_path / "parts"
-        (parts / "old-folder").mkdir(parents=True)
-        for name in ("old-folder/1.png", "old.part", "new.part"):
-            (parts / name).write_bytes(b"x")
-        long_ago = time.time() - 2 * 3600
-        for name in ("old-folder", "old.part"):
-            os.utime(parts / name, (long_ago, long_ago))
+        hours = {"old.part": 2, "new.part": 0, "old-folder": 25, "folder": 2}
+        parts.mkdir()
+        for name in hours:
+            if name.endswith("folder"):
+                (parts / name).mkdir()
+                (parts / name / "1.png").touch()
+            else:
+                (parts / name).touch()
+        for name, age in hours.items():
+            then = time.time() - age * 3600
+            os.utime(parts / name, (then, then))
         remove_leftovers(parts)
-        assert [path.name for path in parts.iterdir()] == ["new.part"]
+        assert sorted(path.name for path in parts.iterdir()) == ["folder", "new.part"]
 
     def test_a_folder_that_is_not_there_is_clean(self, tmp_path):
         remove_leftovers(tmp_path / "nowhere")
