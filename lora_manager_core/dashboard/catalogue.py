@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-
 from lora_manager_core.adapters.repository import Adapters
+from lora_manager_core.dashboard.kept import Kept
 from lora_manager_core.dashboard.repository import CatalogueCounts, DashboardRecords
 from lora_manager_core.db.unit_of_work import Database, ReadSession
 from lora_manager_core.library.service import SCAN_JOB
@@ -18,8 +17,7 @@ class Catalogue:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._lock = threading.Lock()
-        self._kept: tuple[int, CatalogueCounts] | None = None
+        self._kept: Kept[CatalogueCounts] = Kept(most=1)
 
     def counts(self) -> CatalogueCounts:
         """The counts of this moment."""
@@ -43,11 +41,4 @@ class Catalogue:
         )
 
     def _counts(self, session: ReadSession) -> CatalogueCounts:
-        revision = Adapters(session).revision()
-        with self._lock:
-            if self._kept is not None and self._kept[0] == revision:
-                return self._kept[1]
-        counts = DashboardRecords(session).counts()
-        with self._lock:
-            self._kept = (revision, counts)
-        return counts
+        return self._kept.get(Adapters(session).revision(), DashboardRecords(session).counts)

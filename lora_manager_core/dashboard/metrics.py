@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from lora_manager_core import __version__
 from lora_manager_core.dashboard.catalogue import Catalogue
+from lora_manager_core.dashboard.kept import Kept
+from lora_manager_core.dashboard.repository import DashboardRecords
 from lora_manager_core.dashboard.usage_repository import RunSums, UsageRecords
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.queueing.store import JobStore
@@ -31,6 +33,7 @@ class MetricsService:
         self._database = database
         self._catalogue = catalogue
         self._system = system
+        self._runs: Kept[dict[str, RunSums]] = Kept(most=1)
 
     def exposition(self) -> tuple[bytes, str]:
         """The text, and its media type."""
@@ -52,7 +55,8 @@ class MetricsService:
         counts = self._catalogue.counts()
         with self._database.read() as session:
             jobs = JobStore(session).count_by_kind()
-            runs = UsageRecords(session).by_source()
+            state = DashboardRecords(session).state()
+            runs = self._runs.get(state, UsageRecords(session).by_source)
         yield _gauge("info", "Version of the LoRA Manager.", [((__version__,), 1)], "version")
         yield _gauge("adapters", "Adapters in the catalogue.", counts.total)
         yield _gauge("adapters_active", "Adapters in the active set.", counts.active)

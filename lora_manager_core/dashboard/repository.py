@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, not_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
+from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.db.models import Adapter, GenerationRun, Job, ResultImage, RunAdapter
 from lora_manager_core.db.unit_of_work import ReadSession
 
@@ -54,6 +55,11 @@ class DashboardRecords:
         total, active, missing, unreadable, size = self._session.execute(query).one()
         return CatalogueCounts(total, active, missing, unreadable, int(size))
 
+    def state(self) -> tuple[int, int]:
+        """Two numbers of which one rises with each change of the catalogue and each run."""
+        newest_run = self._session.scalar(select(func.max(GenerationRun.id)))
+        return Adapters(self._session).revision(), newest_run or 0
+
     def count_created_since(self, since: str) -> int:
         """How many adapters were created at that time or later."""
         query = select(func.count()).where(Adapter.created_at >= since)
@@ -62,9 +68,10 @@ class DashboardRecords:
     def featured(self, used_since: str, limit: int) -> list[int]:
         """Row numbers by the rule of `service.FEATURED_RULE`."""
         uses = (
-            select(RunAdapter.adapter_id, func.count(RunAdapter.run_id.distinct()).label("runs"))
-            .join(GenerationRun, GenerationRun.id == RunAdapter.run_id)
-            .where(GenerationRun.finished_at >= used_since, RunAdapter.adapter_id.is_not(None))
+            select(RunAdapter.adapter_id, func.count().label("runs"))
+            .select_from(GenerationRun)
+            .join(RunAdapter, RunAdapter.run_id == GenerationRun.id)
+            .where(GenerationRun.finished_at >= used_since)
             .group_by(RunAdapter.adapter_id)
             .subquery()
         )

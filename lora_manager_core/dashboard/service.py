@@ -6,9 +6,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from lora_manager_core.adapters.repository import Adapters
-from lora_manager_core.common.clock import utc_after
+from lora_manager_core.common.clock import utc_after, utc_now
 from lora_manager_core.dashboard.activity import read_activity
 from lora_manager_core.dashboard.catalogue import Catalogue
+from lora_manager_core.dashboard.kept import Kept
 from lora_manager_core.dashboard.repository import DashboardRecords
 from lora_manager_core.dashboard.schemas import (
     ActivityFeed,
@@ -36,12 +37,14 @@ _DAY_S = 24 * 3600.0
 
 
 class DashboardService:
-    """Everything is read when it is asked for."""
+    """Everything is read when it is asked for; sums over many rows are kept until they change."""
 
     def __init__(self, database: Database, catalogue: Catalogue, system: SystemService) -> None:
         self._database = database
         self._catalogue = catalogue
         self._system = system
+        self._featured: Kept[list[int]] = Kept()
+        self._usage: Kept[Usage] = Kept()
 
     def stats(self) -> DashboardStats:
         """The library and the installation in a few numbers."""
@@ -73,7 +76,11 @@ class DashboardService:
     def featured(self, limit: int) -> dict[str, Any]:
         """The first records by `FEATURED_RULE`, ready for orjson."""
         with self._database.read() as session:
-            rows = DashboardRecords(session).featured(utc_after(-30 * _DAY_S), limit)
+            records = DashboardRecords(session)
+            rows = self._featured.get(
+                (limit, _minute(), records.state()),
+                lambda: records.featured(utc_after(-30 * _DAY_S), limit),
+            )
             return {"rule": FEATURED_RULE, "items": Adapters(session).records_of(rows)}
 
     def activity(self, asked: ActivityQuery) -> ActivityFeed:
@@ -83,8 +90,17 @@ class DashboardService:
 
     def usage(self, asked: UsageQuery) -> Usage:
         """Runs over time and by group; raises `Unprocessable` for too many hours."""
+        now = datetime.now(timezone.utc)
         with self._database.read() as session:
-            return count_usage(UsageRecords(session), asked, datetime.now(timezone.utc))
+            return self._usage.get(
+                (asked, _minute(), DashboardRecords(session).state()),
+                lambda: count_usage(UsageRecords(session), asked, now),
+            )
+
+
+def _minute() -> str:
+    """The minute, after which what depends on the time is counted anew."""
+    return utc_now()[:16]
 
 
 def _gpu_memory(status: SystemStatus) -> GpuMemory | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 
 from lora_manager_core.common.clock import utc_text
@@ -44,13 +44,10 @@ def count_usage(records: UsageRecords, asked: UsageQuery, now: datetime) -> Usag
     sums = [RunSums(0, 0, 0, 0.0)] * len(starts)
     for stretch, found in records.by_stretch(since, digits).items():
         sums[_place(stretch)] = _added(sums[_place(stretch)], found)
-    groups: dict[str | None, list[tuple[int, GroupSums]]] = {}
-    for part in records.by_group(since, digits, asked.by):
-        groups.setdefault(part.key, []).append((_place(part.stretch), part))
-    named = sorted(
-        (_group(parts, len(starts)) for parts in groups.values()),
-        key=lambda group: (-group.runs, -group.images, group.name or "", group.key or ""),
-    )
+    top = records.top_groups(since, asked.by, asked.limit)
+    steps: dict[str | None, list[int]] = {group.key: [0] * len(starts) for group in top}
+    for stretch, key, runs in records.runs_by_stretch(since, asked.by, digits, list(steps)):
+        steps[key][_place(stretch)] += runs
     return Usage(
         since=since,
         until=utc_text(now),
@@ -67,8 +64,8 @@ def count_usage(records: UsageRecords, asked: UsageQuery, now: datetime) -> Usag
             )
             for start, part in zip(starts, sums, strict=True)
         ],
-        groups=named[: asked.limit],
-        groups_left_out=max(0, len(named) - asked.limit),
+        groups=[_group(group, steps[group.key]) for group in top],
+        groups_left_out=records.count_groups(since, asked.by) - len(top),
     )
 
 
@@ -101,19 +98,13 @@ def _added(one: RunSums, other: RunSums) -> RunSums:
     )
 
 
-def _group(parts: Sequence[tuple[int, GroupSums]], buckets: int) -> UsageGroupSums:
-    _, last = parts[-1]
-    runs = sum(part.runs for _, part in parts)
-    weighted = [part.weight * part.runs for _, part in parts if part.weight is not None]
-    by_bucket = [0] * buckets
-    for place, part in parts:
-        by_bucket[place] += part.runs
+def _group(sums: GroupSums, runs_by_bucket: list[int]) -> UsageGroupSums:
     return UsageGroupSums(
-        key=last.key,
-        name=last.name,
-        adapter_id=last.adapter_id,
-        runs=runs,
-        images=sum(part.images for _, part in parts),
-        mean_weight=round(sum(weighted) / runs, 4) if weighted else None,
-        runs_by_bucket=by_bucket,
+        key=sums.key,
+        name=sums.name,
+        adapter_id=sums.adapter_id,
+        runs=sums.runs,
+        images=sums.images,
+        mean_weight=None if sums.weight is None else round(sums.weight, 4),
+        runs_by_bucket=runs_by_bucket,
     )

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from sqlalchemy import ColumnElement, Float, cast, func, null, select
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    String,
+    Subquery,
+    cast,
+    false,
+    func,
+    null,
+    or_,
+    select,
+)
 
 from lora_manager_core.db.models import Adapter, GenerationRun, RunAdapter
 from lora_manager_core.db.unit_of_work import ReadSession
@@ -25,9 +37,8 @@ class RunSums:
 
 @dataclass(frozen=True, slots=True)
 class GroupSums:
-    """What one group had in one stretch of time; `weight` is the mean strength, for adapters."""
+    """What one group had: `weight` is the mean strength, for adapters."""
 
-    stretch: str
     key: str | None
     name: str | None
     adapter_id: str | None
@@ -37,84 +48,127 @@ class GroupSums:
 
 
 class UsageRecords:
-    """Runs of one session."""
+    """Runs of one session, grouped by adapter, by base model or by checkpoint.
+
+    A run counts once for each group of which it used something. An adapter is known by its id, or
+    where its record is gone, by the name it had.
+    """
 
     def __init__(self, session: ReadSession) -> None:
         self._session = session
 
     def by_source(self) -> dict[str, RunSums]:
         """Where a run came from → the sums of all runs there ever were."""
-        return {row[0]: RunSums(*row[1:]) for row in self._sums(GenerationRun.source, "")}
+        return self._sums(GenerationRun.source.expression, "")
 
     def by_stretch(self, since: str, digits: int) -> dict[str, RunSums]:
         """Start of the time of their end (10 digits: its day, 13: its hour) → sums of runs."""
-        stretch = func.substr(GenerationRun.finished_at, 1, digits)
-        return {row[0]: RunSums(*row[1:]) for row in self._sums(stretch, since)}
+        return self._sums(func.substr(GenerationRun.finished_at, 1, digits), since)
 
-    def by_group(self, since: str, digits: int, by: GroupBy) -> list[GroupSums]:
-        """The same, apart by adapter, by its base model, or by checkpoint.
+    def count_groups(self, since: str, by: GroupBy) -> int:
+        """How many groups there are, the unknown one included."""
+        groups = select(_mentions(since, by).c.key).distinct().subquery()
+        return self._session.scalar(select(func.count()).select_from(groups)) or 0
 
-        A run counts once for each group that it used, however many of its adapters belong to it.
-        """
-        stretch = func.substr(GenerationRun.finished_at, 1, digits).label("stretch")
-        if by == "model":
-            return self._by_model(since, stretch)
-        # An adapter whose record is gone is known by the name it had.
-        key: ColumnElement[Any] = func.coalesce(RunAdapter.adapter_id, RunAdapter.name)
-        name: ColumnElement[Any] = func.coalesce(Adapter.name, RunAdapter.name)
-        one: ColumnElement[Any] = RunAdapter.adapter_id.expression
-        weight: ColumnElement[Any] = RunAdapter.weight.expression
-        if by == "base_model":
-            key = name = Adapter.base_model.expression
-            one, weight = null(), cast(null(), Float)
-        used = (
-            select(
-                GenerationRun.id,
-                stretch,
-                GenerationRun.images,
-                key.label("key"),
-                func.min(name).label("name"),
-                func.min(one).label("adapter_id"),
-                func.avg(weight).label("weight"),
-            )
-            .join(RunAdapter, RunAdapter.run_id == GenerationRun.id)
-            .outerjoin(Adapter, Adapter.id == RunAdapter.adapter_id)
-            .where(GenerationRun.finished_at >= since)
-            .group_by(GenerationRun.id, stretch, GenerationRun.images, key)
-            .subquery()
-        )
-        query = select(
-            used.c.stretch,
-            used.c.key,
-            func.min(used.c.name),
-            func.min(used.c.adapter_id),
-            func.count(),
-            func.sum(used.c.images),
-            func.avg(used.c.weight),
-        ).group_by(used.c.stretch, used.c.key)
-        return [GroupSums(*row) for row in self._session.execute(query)]
-
-    def _by_model(self, since: str, stretch: ColumnElement[str]) -> list[GroupSums]:
+    def top_groups(self, since: str, by: GroupBy, limit: int) -> list[GroupSums]:
+        """The groups with the most runs, then the most pictures."""
+        used = _mentions(since, by)
+        runs, images = func.count(), func.sum(used.c.images)
         query = (
-            select(stretch, GenerationRun.model, func.count(), func.sum(GenerationRun.images))
-            .where(GenerationRun.finished_at >= since)
-            .group_by(stretch, GenerationRun.model)
+            select(
+                used.c.key,
+                func.min(used.c.name),
+                func.min(used.c.adapter_id),
+                runs,
+                images,
+                func.avg(used.c.weight),
+            )
+            .group_by(used.c.key)
+            .order_by(
+                runs.desc(),
+                images.desc(),
+                used.c.key.is_(None),  # the databases differ on where null comes
+                func.min(used.c.name),
+                used.c.key,
+            )
+            .limit(limit)
         )
-        return [
-            GroupSums(start, model, model, None, runs, images, None)
-            for start, model, runs, images in self._session.execute(query)
-        ]
+        groups = [GroupSums(*row) for row in self._session.execute(query)]
+        ids = [group.adapter_id for group in groups if group.adapter_id]
+        found = select(Adapter.id, Adapter.name).where(Adapter.id.in_(ids))
+        names = {row[0]: row[1] for row in self._session.execute(found)}
+        return [replace(g, name=names.get(g.adapter_id or "", g.name)) for g in groups]
 
-    def _sums(self, key: Any, since: str) -> list[Any]:
+    def runs_by_stretch(
+        self, since: str, by: GroupBy, digits: int, keys: Sequence[str | None]
+    ) -> list[tuple[str, str | None, int]]:
+        """Start of the time, group and number of runs, of these groups."""
+        used = _mentions(since, by)
+        stretch = func.substr(used.c.finished_at, 1, digits).label("stretch")
+        query = (
+            select(stretch, used.c.key, func.count())
+            .where(
+                or_(
+                    used.c.key.in_([key for key in keys if key is not None]),
+                    used.c.key.is_(None) if None in keys else false(),
+                )
+            )
+            .group_by(stretch, used.c.key)
+        )
+        return [(start, key, runs) for start, key, runs in self._session.execute(query)]
+
+    def _sums(self, key: ColumnElement[str], since: str) -> dict[str, RunSums]:
         query = (
             select(
                 key,
                 func.count(),
                 func.sum(GenerationRun.images),
                 func.count(GenerationRun.duration_s),
-                func.coalesce(func.sum(GenerationRun.duration_s), 0.0),
+                func.sum(GenerationRun.duration_s),
             )
             .where(GenerationRun.finished_at >= since)
             .group_by(key)
         )
-        return list(self._session.execute(query).all())
+        return {
+            where: RunSums(runs, images, timed, duration_s or 0.0)
+            for where, runs, images, timed, duration_s in self._session.execute(query)
+        }
+
+
+def _mentions(since: str, by: GroupBy) -> Subquery:
+    """One row for each run and group: `key, name, adapter_id, weight, images, finished_at`."""
+    run = (GenerationRun.images.label("images"), GenerationRun.finished_at.label("finished_at"))
+    nothing = cast(null(), String).label("adapter_id"), cast(null(), Float).label("weight")
+    if by == "model":
+        model = GenerationRun.model
+        return (
+            select(model.label("key"), model.label("name"), *nothing, *run)
+            .where(GenerationRun.finished_at >= since)
+            .subquery()
+        )
+    adapters = (
+        select(
+            func.coalesce(RunAdapter.adapter_id, RunAdapter.name).label("key"),
+            RunAdapter.name.label("name"),
+            RunAdapter.adapter_id.label("adapter_id"),
+            RunAdapter.weight.label("weight"),
+            *run,
+        )
+        .select_from(GenerationRun)
+        .join(RunAdapter, RunAdapter.run_id == GenerationRun.id)
+        .where(GenerationRun.finished_at >= since)
+    )
+    if by == "adapter":
+        return adapters.subquery()
+    base_model = Adapter.base_model
+    return (
+        select(base_model.label("key"), base_model.label("name"), *nothing, *run)
+        .select_from(GenerationRun)
+        .join(RunAdapter, RunAdapter.run_id == GenerationRun.id)
+        .outerjoin(Adapter, Adapter.id == RunAdapter.adapter_id)
+        .where(GenerationRun.finished_at >= since)
+        .group_by(
+            GenerationRun.id, GenerationRun.images, GenerationRun.finished_at, Adapter.base_model
+        )
+        .subquery()
+    )

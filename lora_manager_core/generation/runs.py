@@ -36,7 +36,10 @@ class RunWriter:
         self._session = session
 
     def add(self, run: Run) -> None:
-        """Record a run; a name that is nobody's is kept as it is, without an adapter."""
+        """Record a run; a name that is nobody's is kept as it is, without an adapter.
+
+        An adapter that goes by two names in one prompt is one adapter of the run.
+        """
         row = GenerationRun(
             source=run.source,
             job_id=run.job_id,
@@ -48,8 +51,12 @@ class RunWriter:
         self._session.add(row)
         self._session.flush()
         owners = self._owners(run.uses)
+        recorded: set[str | None] = set()
         for position, (name, weight) in enumerate(run.uses.items()):
             adapter_id, record_name = owners.get(name, (None, name))
+            if adapter_id is not None and adapter_id in recorded:
+                continue
+            recorded.add(adapter_id)
             self._session.add(
                 RunAdapter(
                     run_id=row.id,

@@ -110,6 +110,13 @@ class Adapter(Base):
         Index("ix_adapters_by_name", "name_key", "pk"),
         Index("ix_adapters_by_created", text("created_at DESC"), "name_key"),
         Index("ix_adapters_by_updated", text("updated_at DESC"), "name_key"),
+        Index(
+            "ix_adapters_by_change",
+            "updated_at",
+            "id",
+            sqlite_where=text("updated_at > created_at"),
+            postgresql_where=text("updated_at > created_at"),
+        ),
         Index("ix_adapters_by_size", text("file_size DESC"), "name_key"),
         Index("ix_adapters_by_base_model", "base_model", "name_key"),
         Index("ix_adapters_by_network_type", "network_type", "name_key"),

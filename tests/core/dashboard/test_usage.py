@@ -77,9 +77,7 @@ class TestGroups:
         alice, ink, zebra = (home.adapter(name)["id"] for name in ("alice", "ink_v2", "Zebra"))
         add_run(database, utc_after(0), {alice: 0.5, ink: 1.0}, images=4, model="dream")
         add_run(database, utc_after(-24 * 3600), {alice: 0.8}, images=2, model="dream")
-        add_run(
-            database, utc_after(-24 * 3600), {alice: 0.8, zebra: -1.0}, model="ink", source="ui"
-        )
+        add_run(database, utc_after(-24 * 3600), {alice: 0.8, zebra: -1.0}, images=3, model="ink")
         add_run(database, utc_after(0), {None: 0.3}, model=None)
         return home
 
@@ -96,15 +94,15 @@ class TestGroups:
             for group in usage["groups"]
         ]
         assert seen == [
-            ("alice", 3, 7, 0.7),
+            ("alice", 3, 9, 0.7),
             ("ink_v2", 1, 4, 1.0),
-            ("Zebra", 1, 1, -1.0),
+            ("Zebra", 1, 3, -1.0),
             ("gone", 1, 1, 0.3),
         ]
         assert usage["groups"][0]["runs_by_bucket"] == [0, 2, 1]
         assert usage["groups"][0]["adapter_id"] == home.adapter("alice")["id"]
         assert usage["groups"][3]["adapter_id"] is None
-        assert (usage["total_runs"], usage["total_images"]) == (4, 8)
+        assert (usage["total_runs"], usage["total_images"]) == (4, 10)
 
     def test_a_deleted_record_keeps_its_runs(self, home):
         home.client.delete(f"/v1/adapters/{home.adapter('ink_v2')['id']}")
@@ -116,17 +114,17 @@ class TestGroups:
     def test_a_run_counts_once_for_a_base_model(self, home):
         groups = self._usage(home, "base_model")["groups"]
         assert [(g["key"], g["runs"], g["images"], g["mean_weight"]) for g in groups] == [
-            ("SD 1.5", 3, 7, None),
+            ("SD 1.5", 3, 9, None),
+            ("SDXL", 1, 3, None),
             (None, 1, 1, None),
-            ("SDXL", 1, 1, None),
         ]
 
     def test_checkpoints(self, home):
         groups = self._usage(home, "model")["groups"]
         assert [(g["key"], g["runs"], g["images"]) for g in groups] == [
             ("dream", 2, 6),
+            ("ink", 1, 3),
             (None, 1, 1),
-            ("ink", 1, 1),
         ]
 
     def test_only_the_most_used_are_named(self, home):
@@ -136,6 +134,14 @@ class TestGroups:
 
 
 class TestQuery:
+    def test_what_is_kept_follows_the_next_run(self, home):
+        def _runs() -> int:
+            return home.client.get("/v1/dashboard/usage").json()["total_runs"]
+
+        assert (_runs(), _runs()) == (0, 0)
+        add_run(home.application.database, utc_after(0))
+        assert _runs() == 1
+
     def test_nothing_ran_yet(self, home):
         usage = home.client.get("/v1/dashboard/usage").json()
         assert (len(usage["series"]), usage["total_runs"], usage["groups"]) == (30, 0, [])

@@ -108,6 +108,13 @@ class TestRecorder:
         recorder.stop()
         assert _adapters(home.application.database) == [(ink["id"], "ink wash", 1.0)]
 
+    def test_an_adapter_of_two_names_is_recorded_once(self, home, recorder):
+        ink = home.adapter("ink_v2")
+        home.client.patch(f"/v1/adapters/{ink['id']}", json={"name": "Ink"})
+        recorder.record(Run(FROM_UI, 1, {"Ink": 0.4, "ink_v2": 0.9}))
+        recorder.stop()
+        assert _adapters(home.application.database) == [(ink["id"], "Ink", 0.4)]
+
     def test_goes_on_after_a_stop(self, home, recorder):
         for _ in range(2):
             recorder.record(Run(FROM_UI, 1))

@@ -55,6 +55,15 @@ def upgrade() -> None:
         op.add_column("jobs", column)
     op.create_index("ix_jobs_by_idempotency_key", "jobs", ["idempotency_key"], unique=True)
     op.create_index("ix_jobs_by_created", "jobs", ["created_at", "id"], unique=False)
+    changed = sa.text("updated_at > created_at")
+    op.create_index(
+        "ix_adapters_by_change",
+        "adapters",
+        ["updated_at", "id"],
+        unique=False,
+        sqlite_where=changed,
+        postgresql_where=changed,
+    )
     op.create_index("ix_jobs_by_outcome", "jobs", ["kind", "status", "finished_at"], unique=False)
     op.create_index("ix_jobs_by_finished", "jobs", ["finished_at", "id"], unique=False)
     op.create_table(
@@ -136,6 +145,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("run_adapters", "generation_runs", "results", "job_attempts"):
         op.drop_table(table)
+    op.drop_index("ix_adapters_by_change", "adapters")
     for index in ("by_idempotency_key", "by_created", "by_outcome", "by_finished"):
         op.drop_index(f"ix_jobs_{index}", "jobs")
     for column in _new_job_columns():
