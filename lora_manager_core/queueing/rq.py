@@ -7,7 +7,7 @@ used: an entry in Redis is a job's id, it may be lost, and the keeper of the job
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from lora_manager_core.queueing.base import LANES, JobQueue, WorkerInfo
@@ -72,8 +72,7 @@ class RqQueue(JobQueue):
         with self._link.if_reached():
             for lane, ids in by_lane.items():
                 waiting = set(self._link.queue(lane, self._client).get_job_ids())
-                youngest_first = reversed(list(zip(ids, [*ids[1:], None], strict=True)))
-                self._push(lane, [place for place in youngest_first if place[0] not in waiting])
+                self._push(lane, _places(ids, waiting))
             if self._workers is None:
                 self._look_for_workers()
 
@@ -151,3 +150,18 @@ class RqQueue(JobQueue):
         elif self._alone and not alone:
             _log.info("a worker has come")
         self._alone = alone
+
+
+def _places(ids: Sequence[str], waiting: Container[str]) -> list[tuple[str, str | None]]:
+    """Each id that does not wait, with the next younger one that does.
+
+    Oldest first, as `submit` queues them too: two that do it at one moment agree on the order.
+    """
+    places: list[tuple[str, str | None]] = []
+    before = None
+    for job_id in reversed(ids):
+        if job_id in waiting:
+            before = job_id
+        else:
+            places.append((job_id, before))
+    return places[::-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
@@ -100,6 +101,27 @@ class TestEntries:
         queue.submit_all((GPU_LANE, job_id) for job_id in "abcde")
 
         assert in_redis.get_job_ids() == list("abcde")
+
+    def test_keep_their_order_when_two_queue_the_same_jobs_at_one_moment(
+        self, open_queue: OpenQueue, redis_url: str, in_redis: Any
+    ) -> None:
+        ids = [f"{number:03d}" for number in range(300)]
+        one_by_one, at_once = open_queue(redis_url), open_queue(redis_url)
+        begun = threading.Event()
+
+        def submit() -> None:
+            for job_id in ids:
+                one_by_one.submit(GPU_LANE, job_id)
+                begun.set()
+
+        submitting = threading.Thread(target=submit)
+        submitting.start()
+        begun.wait()
+        while submitting.is_alive():
+            at_once.submit_all((GPU_LANE, job_id) for job_id in ids)
+        submitting.join()
+
+        assert in_redis.get_job_ids() == ids
 
     def test_leave_nothing_behind(
         self,
