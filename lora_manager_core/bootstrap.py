@@ -38,6 +38,8 @@ from lora_manager_core.generation.pictures import PictureFolder
 from lora_manager_core.generation.results import ResultService
 from lora_manager_core.generation.reuse import ReuseService
 from lora_manager_core.generation.service import GenerationService
+from lora_manager_core.generation.sweep import SweepMode
+from lora_manager_core.generation.sweep_job import SweepJob
 from lora_manager_core.generation.thumbnails import ThumbnailFolder
 from lora_manager_core.generation.usage import UsageRecorder
 from lora_manager_core.library.ingest import describe_single_file
@@ -127,6 +129,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     orders = PictureOrders(backends, queue.runs_here)
     modes = [
         PictureMode(orders, pictures),
+        SweepMode(database, runner, orders, pictures, SweepJob(backends, translator, pictures)),
         HttpMode(runner, AllowedTargets(settings.http_targets)),
         FileMode(runner, settings.outbox),
     ]
@@ -154,7 +157,9 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     services.add(DashboardService(database, catalogue, system))
     services.add(MetricsService(database, catalogue, system))
     services.add(
-        GenerationService(database, jobs, runner, backends, compose, job, pictures, orders)
+        GenerationService(
+            database, jobs, runner, backends, compose, job, pictures, orders, deliveries
+        )
     )
     services.add(FollowingService(database, jobs, feed))
     thumbnails = ThumbnailFolder(settings.data_dir / "thumbnails")

@@ -55,10 +55,15 @@ def infotext(
         "LoRA networks": ", ".join(loras),
         **(extra or {}),
     }
-    line = ", ".join(
+    line = parameter_line(parameters)
+    return f"{request.prompt}\nNegative prompt: {request.negative_prompt}\n{line}".strip()
+
+
+def parameter_line(parameters: Mapping[str, Any]) -> str:
+    """The parameters as the last line of an infotext; those without a value are left out."""
+    return ", ".join(
         f"{key}: {_quote(value)}" for key, value in parameters.items() if value not in (None, "")
     )
-    return f"{request.prompt}\nNegative prompt: {request.negative_prompt}\n{line}".strip()
 
 
 def _quote(value: object) -> str:

@@ -65,7 +65,7 @@ class ComposeService:
             return composition
 
     def _compose(self, session: ReadSession, request: ComposeRequest) -> Composition:
-        adapters = _chosen(Adapters(session), request)
+        adapters = chosen_adapters(Adapters(session), request.adapter_ids, request.stack_id)
         warnings = []
         if not adapters:
             warnings.append(
@@ -97,13 +97,21 @@ def token_of(adapter: Adapter) -> str:
     return format_token(adapter.name, adapter.weight, options)
 
 
-def _chosen(adapters: Adapters, request: ComposeRequest) -> list[Adapter]:
-    if request.stack_id is not None:
-        raise NotFound(f"There is no stack {request.stack_id}.")
-    if request.adapter_ids is None:
+def chosen_adapters(
+    adapters: Adapters, adapter_ids: Sequence[str] | None, stack_id: str | None
+) -> list[Adapter]:
+    """Those adapters in that order, or those of a stack; without either, the active set.
+
+    Raises:
+        AdapterNotFound: ids are unknown (named in `unknown_ids`).
+        NotFound: no such stack.
+    """
+    if stack_id is not None:
+        raise NotFound(f"There is no stack {stack_id}.")
+    if adapter_ids is None:
         return adapters.list_active()
-    found = adapters.get_many(request.adapter_ids)
-    unknown = sorted(set(request.adapter_ids) - {adapter.id for adapter in found})
+    found = adapters.get_many(adapter_ids)
+    unknown = sorted(set(adapter_ids) - {adapter.id for adapter in found})
     if unknown:
         raise AdapterNotFound(
             f"{len(unknown)} of the adapters are unknown.", unknown_ids=unknown[:100]

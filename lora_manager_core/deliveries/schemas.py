@@ -36,7 +36,7 @@ class DeliveryCreate(RequestModel):
 
     prompt: Prompt
     mode: Annotated[str, Field(min_length=1, max_length=50)] = Field(
-        description="`sdnext`, `http` or `cli`."
+        description="`sdnext`, `sweep`, `http` or `cli`."
     )
     params: dict[str, Any] = Field(
         default_factory=dict, description="What the mode takes, see docs/deliveries.md."

@@ -11,6 +11,7 @@ from lora_manager_core.errors import JobNotFound
 from lora_manager_core.feed.base import PROGRESS, Feed
 from lora_manager_core.generation.jobs import GENERATION_JOB
 from lora_manager_core.generation.schemas import ActiveJob, JobRecord, ProgressAnswer
+from lora_manager_core.generation.sweep_job import SWEEP_JOB
 from lora_manager_core.queueing.base import (
     CANCELLED,
     FAILED,
@@ -31,7 +32,7 @@ STATUS_WORDS: dict[str, Any] = {
     FAILED: "failed",
     CANCELLED: "cancelled",
 }
-_PICTURE_JOBS = (GENERATION_JOB,)
+_PICTURE_JOBS = (GENERATION_JOB, SWEEP_JOB)
 #: What is told of a job that runs, as the feed names it.
 _TOLD = ("progress", "current_step", "total_steps", "eta_seconds", "message")
 

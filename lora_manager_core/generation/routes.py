@@ -8,6 +8,8 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from lora_manager_core.common.schema import Problem
+from lora_manager_core.deliveries.routes import IdempotencyKey
+from lora_manager_core.deliveries.schemas import DeliveryCreated
 from lora_manager_core.generation.following import FollowingService
 from lora_manager_core.generation.schemas import (
     ActiveJobs,
@@ -21,6 +23,7 @@ from lora_manager_core.generation.schemas import (
     ProgressAnswer,
 )
 from lora_manager_core.generation.service import GenerationService
+from lora_manager_core.generation.sweep_schemas import SweepRequest
 from lora_manager_core.web.deps import JsonResponse, Provided, api_url
 
 router = APIRouter(prefix="/generation", tags=["generation"])
@@ -58,6 +61,30 @@ def compose_and_generate(
 ) -> Response:
     """Compose the active set (or what is asked for) and make pictures of it."""
     return _linked(service.compose_and_generate(request, output), url, output)
+
+
+@router.post(
+    "/queue-generation", status_code=201, response_model=DeliveryCreated, responses=_ERRORS
+)
+def queue_generation(
+    service: Service,
+    request: GenerationParams,
+    output: Annotated[OutputOptions, Query()],
+    key: IdempotencyKey = None,
+) -> DeliveryCreated:
+    """Order pictures as a delivery to follow on the feed; the backend need not be there yet."""
+    return DeliveryCreated(delivery_id=service.queue(request, output, key))
+
+
+@router.post("/sweep", status_code=201, response_model=DeliveryCreated, responses=_ERRORS)
+def sweep(
+    service: Service,
+    request: SweepRequest,
+    backend: Annotated[str | None, Query(description="One of `GET /generation/backends`.")] = None,
+    key: IdempotencyKey = None,
+) -> DeliveryCreated:
+    """One prompt over several weights and seeds: a labelled grid, and each picture of it."""
+    return DeliveryCreated(delivery_id=service.sweep(request, backend, key))
 
 
 @router.get("/progress/{job_id}", response_model=ProgressAnswer, responses=_ERRORS)

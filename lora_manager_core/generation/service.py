@@ -10,7 +10,10 @@ from lora_manager_core.backends.registry import BackendRegistry
 from lora_manager_core.compose.service import ComposeService
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database
+from lora_manager_core.deliveries.schemas import DeliveryCreate
+from lora_manager_core.deliveries.service import DeliveryService
 from lora_manager_core.errors import Busy, InvalidRequest, LoraManagerError
+from lora_manager_core.generation.delivery_mode import PictureMode
 from lora_manager_core.generation.following import STATUS_WORDS
 from lora_manager_core.generation.jobs import GENERATION_JOB, GenerationJob
 from lora_manager_core.generation.orders import BACKGROUND_RETRIES, PictureOrders
@@ -23,6 +26,8 @@ from lora_manager_core.generation.schemas import (
     GenerationParams,
     OutputOptions,
 )
+from lora_manager_core.generation.sweep import SweepMode
+from lora_manager_core.generation.sweep_schemas import SweepRequest
 from lora_manager_core.queueing.base import FAILED, GPU_LANE, SUCCEEDED
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
@@ -45,6 +50,7 @@ class GenerationService:
         job: GenerationJob,
         pictures: PictureFolder,
         orders: PictureOrders,
+        deliveries: DeliveryService,
     ) -> None:
         self._database = database
         self._jobs = jobs
@@ -52,6 +58,7 @@ class GenerationService:
         self._compose = compose
         self._pictures = pictures
         self._orders = orders
+        self._deliveries = deliveries
         self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
         runner.register(GENERATION_JOB, job.run)
 
@@ -128,6 +135,41 @@ class GenerationService:
         answer = self.generate(params, output)
         answer.compose_warnings = composition.warnings
         return answer
+
+    def queue(
+        self,
+        params: GenerationParams,
+        output: OutputOptions = _DEFAULT_OUTPUT,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Order pictures as a delivery and give its id; the backend need not be there yet.
+
+        Raises:
+            Unprocessable: no backend has that name.
+            InvalidRequest: pictures of a delivery are always saved.
+            IdempotencyKeyReused: the key belongs to another request.
+        """
+        options = output.model_dump(exclude={"mode"}, exclude_unset=True)
+        order = {"generation_params": params.model_dump(exclude={"prompt"}), **options}
+        request = DeliveryCreate(prompt=params.prompt, mode=PictureMode.name, params=order)
+        return self._deliveries.create(request, idempotency_key)
+
+    def sweep(
+        self, sweep: SweepRequest, backend: str | None, idempotency_key: str | None = None
+    ) -> str:
+        """Order one prompt over several weights and seeds, and give the id of the delivery.
+
+        Raises:
+            LoraManagerError: as `SweepMode.accept`.
+            IdempotencyKeyReused: the key belongs to another request.
+        """
+        order = sweep.model_dump(exclude={"generation_params": {"prompt"}}, exclude_unset=True)
+        request = DeliveryCreate(
+            prompt=sweep.generation_params.prompt,
+            mode=SweepMode.name,
+            params={**order, "backend": backend},
+        )
+        return self._deliveries.create(request, idempotency_key)
 
     def _submit(self, params: GenerationParams, output: OutputOptions, retries: int) -> Job:
         payload = self._orders.payload(params, output)

@@ -1,24 +1,87 @@
-"""Pictures in the making: listed while they wait and run, and followed."""
+"""Pictures in the making: queued as deliveries, listed while they wait and run, and followed."""
 
 from __future__ import annotations
 
 import pytest
 
+from lora_manager_core.backends.base import BackendStatus
+from lora_manager_core.db.models import Job
+from lora_manager_core.errors import BackendUnavailable
 from lora_manager_core.feed.base import Feed
+from lora_manager_core.generation.orders import BACKGROUND_RETRIES
 
 _SMALL = {"prompt": "a fox", "steps": 4, "width": 64, "height": 64, "seed": 5}
 
 
-def _queue(home):
-    answer = home.client.post("/v1/generation/generate?mode=deferred", json=_SMALL)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["job_id"]
+def _queue(home, **query):
+    answer = home.client.post("/v1/generation/queue-generation", params=query, json=_SMALL)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["delivery_id"]
 
 
 def _active(home, **query):
     answer = home.client.get("/v1/generation/jobs/active", params=query)
     assert answer.status_code == 200, answer.text
     return answer.json()["jobs"]
+
+
+class TestQueueGeneration:
+    def test_makes_the_picture_later_and_tells_the_feed(self, home):
+        recorder = home.record_feed()
+        delivery = _queue(home)
+        recorder.wait_for_end(delivery)
+        kinds = [event.type for event in recorder.of(delivery)]
+        assert (kinds[0], kinds[-1]) == ("generation_started", "generation_complete")
+        job = home.client.get(f"/v1/generation/jobs/{delivery}").json()["delivery"]
+        assert (job["status"], len(job["result"]["images"])) == ("completed", 1)
+        assert home.client.get(job["result"]["images"][0]).status_code == 200
+
+    def test_does_not_ask_the_backend_and_tries_again_what_may_pass(self, home):
+        home.backend.status = BackendStatus("sdnext", False, "SD.Next is still starting.")
+        home.backend.error = BackendUnavailable("SD.Next is still starting.")
+        recorder = home.record_feed()
+        delivery = _queue(home)
+        recorder.wait_for(lambda event: event.data.get("status") == "queued")
+        [waiting] = _active(home)
+        assert (waiting["id"], waiting["status"]) == (delivery, "queued")
+        assert "starting" in waiting["message"]
+        with home.application.database.read() as session:
+            assert session.get_one(Job, delivery).retries_left == BACKGROUND_RETRIES - 1
+        home.backend.error = None
+        recorder.wait_for_end(delivery)
+        assert recorder.of(delivery)[-1].data["status"] == "completed"
+
+    def test_makes_one_delivery_of_a_request_that_is_sent_twice(self, home):
+        recorder = home.record_feed()
+        headers = {"Idempotency-Key": "once"}
+        path = "/v1/generation/queue-generation"
+        first, second = (
+            home.client.post(path, json=_SMALL, headers=headers).json() for _ in range(2)
+        )
+        assert first == second
+        recorder.wait_for_end(first["delivery_id"])
+        assert len(home.backend.requests) == 1
+        other = home.client.post(path, json={**_SMALL, "seed": 6}, headers=headers)
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+    @pytest.mark.parametrize(
+        ("query", "change", "status"),
+        [
+            ({"backend": "nope"}, {}, 422),
+            ({"save_images": False}, {}, 400),
+            ({"return_format": "carrier pigeon"}, {}, 422),
+            ({}, {"width": -1}, 422),
+            ({}, {"prompt": None}, 422),
+            ({}, {"unknown": 1}, 422),
+        ],
+        ids=str,
+    )
+    def test_refuses_at_once_what_can_never_work(self, home, query, change, status):
+        answer = home.client.post(
+            "/v1/generation/queue-generation", params=query, json={**_SMALL, **change}
+        )
+        assert answer.status_code == status
+        assert _active(home) == []
 
 
 class TestActiveJobs:
