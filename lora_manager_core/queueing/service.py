@@ -177,7 +177,9 @@ class Jobs:
                     publish_end(self._feed, job, job.status, None, job.error, None)
         with self._database.read() as session:
             store = JobStore(session)
-            due, next_due_at = store.list_due(), store.next_due_at()
+            # In this order: what becomes due between the two queries is seen by both, not by none.
+            next_due_at = store.next_due_at()
+            due = store.list_due()
         self._queue.submit_all(due)
         if next_due_at is None:
             return _KEEP_INTERVAL_S
