@@ -28,4 +28,5 @@ def seconds_between(start: str, end: str) -> float:
 
 
 def _parse(text: str) -> datetime:
-    return datetime.strptime(text, _FORMAT).replace(tzinfo=timezone.utc)
+    # A tenth of what `strptime` takes; before Python 3.11 it does not know `Z`.
+    return datetime.fromisoformat(text[:-1] + "+00:00")

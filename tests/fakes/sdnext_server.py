@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,6 +55,8 @@ class FakeSdnext:
         self.dies = False
         #: The connection breaks, and the job with it, at this step.
         self.dies_at_step: int | None = None
+        #: It takes an interrupt and goes on all the same.
+        self.deaf = False
         #: How long every answer takes.
         self.delay_s = 0.0
         #: The unfinished picture as the host would send it, and how often it was asked for.
@@ -72,8 +75,7 @@ class FakeSdnext:
         self._stage = {"id": "", "step": 0, "steps": 0}
         self._history: list[dict[str, Any]] = []
         self._log: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), _handler(self))
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"http://{self.address}"
 
@@ -103,7 +105,7 @@ class FakeSdnext:
             return self._txt2img(order)
         if (method, path) == ("POST", "/sdapi/v1/interrupt"):
             self.interrupts += 1
-            self._interrupted = True
+            self._interrupted = not self.deaf
             return 204, "", b""
         if path == "/sdapi/v1/progress":
             self.previews += 1
@@ -238,6 +240,15 @@ def _error(status: int, kind: str, detail: str) -> tuple[int, str, bytes]:
     """The body of `modules/api/middleware.py`."""
     body = {"error": kind, "code": status, "detail": detail, "errors": f"{status}: {detail}"}
     return _json(body, status)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that has died does not hear its answer; that is nothing to tell."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(fake: FakeSdnext) -> type[BaseHTTPRequestHandler]:
