@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 ShortText = Annotated[str, StringConstraints(max_length=500)]
@@ -15,9 +15,24 @@ Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 
 
 class RequestModel(BaseModel):
-    """What comes in: mistyped or unknown fields, infinities and NaN are refused."""
+    """What comes in: mistyped or unknown fields, infinities, NaN and NUL characters are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nul(cls, given: Any) -> Any:
+        if _has_nul(given):
+            raise ValueError("a text holds a NUL character, which cannot be stored; leave it out")
+        return given
+
+
+def _has_nul(given: Any) -> bool:
+    if isinstance(given, str):
+        return "\0" in given
+    if isinstance(given, dict):
+        return any(_has_nul(key) or _has_nul(value) for key, value in given.items())
+    return isinstance(given, list) and any(map(_has_nul, given))
 
 
 class FieldProblem(BaseModel):
