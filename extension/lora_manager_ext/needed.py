@@ -37,7 +37,7 @@ NEEDED: tuple[Library, ...] = (
     Library("orjson", "orjson", "3.10"),
     Library("httpx", "httpx", "0.27"),
     Library("platformdirs", "platformdirs", "4"),
-    Library("PIL", "pillow", "10"),
+    Library("PIL", "pillow", "10.1"),
     Library("psutil", "psutil", "5.9"),
     Library("prometheus_client", "prometheus-client", "0.20"),
     Library("uvicorn", "uvicorn", "0.29"),
