@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -109,6 +110,20 @@ class RunningHost:
             self.process.kill()
             self.process.wait(20)
         self._output.close()
+
+    def restart(self) -> None:
+        """Have it replace itself, as its page does, and wait until it is back."""
+        found = shutil.which("python", path=self._environment()["PATH"])
+        assert found is not None
+        assert Path(found) == self.python, f"it would go on with {found}"
+        assert self.client.post("/sdapi/v1/restart").status_code == 204
+        started = time.monotonic()
+        while self._is_ready():  # the old one still answers
+            assert time.monotonic() - started < 30, "it did not restart"
+            time.sleep(0.05)
+        while not self._is_ready():
+            assert time.monotonic() - started < _READY_S, self.output()[-4000:]
+            time.sleep(0.3)
 
     def output(self) -> str:
         """Everything it printed."""
@@ -225,6 +240,10 @@ class RunningHost:
             "TORCH_COMPILE_DISABLE": "1",
             "HF_HUB_OFFLINE": "1",
             "XDG_DATA_HOME": str(self.user_data),
+            # as its start script does, by activating: the host replaces itself by `python`, and
+            # another one than its own would go and install everything anew
+            "PATH": os.pathsep.join([str(self.python.parent), os.environ["PATH"]]),
+            "VIRTUAL_ENV": str(self.python.parent.parent),
         }
 
 
