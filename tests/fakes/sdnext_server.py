@@ -264,7 +264,11 @@ def _handler(fake: FakeSdnext) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self) -> None:
             answer: tuple[int, str, bytes] | None
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            length = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(length)
+            if len(body) < length:  # the caller died while it asked
+                self.close_connection = True
+                return
             if fake.login is not None and self.headers.get("Authorization") != _basic(fake.login):
                 answer = _error(401, "HTTPException", "Unauthorized")
             else:
