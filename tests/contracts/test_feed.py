@@ -15,6 +15,7 @@ import pytest
 from lora_manager_core.feed.base import COMPLETE, PROGRESS, STARTED, Feed, FeedEvent
 from lora_manager_core.feed.memory import MemoryFeed
 from lora_manager_core.feed.redis import RedisFeed
+from tests.fakes.events import complete, progress, started
 from tests.fakes.recorder import Recorder
 
 
@@ -49,21 +50,9 @@ def heard(feed: Feed) -> Recorder:
     return recorder
 
 
-def _started(job_id: str = "job") -> FeedEvent:
-    return FeedEvent(STARTED, job_id, {"job_id": job_id, "progress": 0.0})
-
-
-def _progress(fraction: float, job_id: str = "job") -> FeedEvent:
-    return FeedEvent(PROGRESS, job_id, {"job_id": job_id, "progress": fraction})
-
-
-def _complete(job_id: str = "job", status: str = "completed") -> FeedEvent:
-    return FeedEvent(COMPLETE, job_id, {"job_id": job_id, "status": status})
-
-
 def _settle(feed: Feed, *listeners: Recorder) -> None:
     """Publish a job of its own and wait for it: all that was published before has been heard."""
-    feed.publish(_complete("settled"))
+    feed.publish(complete("settled"))
     for listener in listeners:
         listener.wait_for_end("settled")
 
@@ -72,7 +61,7 @@ class TestPublishing:
     def test_reaches_every_listener_in_order(self, feed: Feed, heard: Recorder) -> None:
         second = Recorder()
         feed.subscribe(second)
-        events = [_started(), _progress(0.5), _complete()]
+        events = [started(), progress(0.5), complete()]
 
         for event in events:
             feed.publish(event)
@@ -82,16 +71,16 @@ class TestPublishing:
         assert second.of("job") == events
 
     def test_keeps_the_jobs_apart(self, feed: Feed, heard: Recorder) -> None:
-        feed.publish(_progress(0.9, "a"))
-        feed.publish(_progress(0.1, "b"))
-        feed.publish(_complete("a"))
-        feed.publish(_progress(0.2, "b"))
+        feed.publish(progress(0.9, "a"))
+        feed.publish(progress(0.1, "b"))
+        feed.publish(complete("a"))
+        feed.publish(progress(0.2, "b"))
 
         _settle(feed, heard)
         assert [event.data["progress"] for event in heard.of("b")] == [0.1, 0.2]
 
     def test_without_a_listener_is_fine(self, feed: Feed) -> None:
-        feed.publish(_started())
+        feed.publish(started())
 
         assert [event.job_id for event in feed.last_events()] == ["job"]
 
@@ -104,10 +93,10 @@ class TestPublishing:
 
         def publish_one_job(job_id: str) -> None:
             together.wait(10)
-            feed.publish(_started(job_id))
+            feed.publish(started(job_id))
             for percent in range(1, 100):
-                feed.publish(_progress(percent / 100, job_id))
-            feed.publish(_complete(job_id))
+                feed.publish(progress(percent / 100, job_id))
+            feed.publish(complete(job_id))
 
         threads = [threading.Thread(target=publish_one_job, args=(str(n),)) for n in range(4)]
         for thread in threads:
@@ -127,7 +116,7 @@ class TestPublishing:
 class TestOrderOfOneJob:
     def test_progress_never_falls(self, feed: Feed, heard: Recorder) -> None:
         for fraction in (0.2, 0.6, 0.4, 0.6, 0.8):
-            feed.publish(_progress(fraction))
+            feed.publish(progress(fraction))
 
         _settle(feed, heard)
         assert [event.data["progress"] for event in heard.of("job")] == [0.2, 0.6, 0.6, 0.8]
@@ -135,13 +124,13 @@ class TestOrderOfOneJob:
     @pytest.mark.parametrize(
         "late",
         [
-            pytest.param(_started(), id="start"),
-            pytest.param(_progress(1.0), id="progress"),
-            pytest.param(_complete(status="failed"), id="second-end"),
+            pytest.param(started(), id="start"),
+            pytest.param(progress(1.0), id="progress"),
+            pytest.param(complete(status="failed"), id="second-end"),
         ],
     )
     def test_nothing_follows_the_end(self, feed: Feed, heard: Recorder, late: FeedEvent) -> None:
-        feed.publish(_complete())
+        feed.publish(complete())
 
         feed.publish(late)
 
@@ -149,7 +138,7 @@ class TestOrderOfOneJob:
         assert [event.data["status"] for event in heard.of("job")] == ["completed"]
 
     def test_what_was_said_already_is_not_said_again(self, feed: Feed, heard: Recorder) -> None:
-        event = _progress(0.5)
+        event = progress(0.5)
 
         feed.publish(event)
         feed.publish(event)
@@ -161,10 +150,10 @@ class TestOrderOfOneJob:
     def test_a_job_that_is_tried_again_is_told_to_start_once(
         self, feed: Feed, heard: Recorder, fraction: float
     ) -> None:
-        feed.publish(_started())
-        feed.publish(_progress(fraction))
+        feed.publish(started())
+        feed.publish(progress(fraction))
 
-        feed.publish(_started())
+        feed.publish(started())
 
         _settle(feed, heard)
         assert [event.type for event in heard.of("job")] == [STARTED, PROGRESS]
@@ -174,11 +163,11 @@ class TestListening:
     def test_ends_with_unsubscribing(self, feed: Feed, heard: Recorder) -> None:
         leaving = Recorder()
         unsubscribe = feed.subscribe(leaving)
-        feed.publish(_started())
+        feed.publish(started())
         _settle(feed, leaving)
 
         unsubscribe()
-        feed.publish(_complete())
+        feed.publish(complete())
 
         heard.wait_for_end("job")
         assert [event.type for event in leaving.of("job")] == [STARTED]
@@ -204,7 +193,7 @@ class TestListening:
 
         # On a thread of its own, so that a deadlock fails this test instead of hanging the run.
         thread = threading.Thread(
-            target=lambda: [feed.publish(e) for e in (_started(), _complete())], daemon=True
+            target=lambda: [feed.publish(e) for e in (started(), complete())], daemon=True
         )
         thread.start()
         thread.join(10)
@@ -217,22 +206,22 @@ class TestListening:
 
 class TestLastEvents:
     def test_are_the_newest_of_each_job_in_order(self, feed: Feed) -> None:
-        feed.publish(_started("a"))
-        feed.publish(_started("b"))
-        feed.publish(_progress(0.5, "a"))
+        feed.publish(started("a"))
+        feed.publish(started("b"))
+        feed.publish(progress(0.5, "a"))
 
         assert [(e.job_id, e.type) for e in feed.last_events()] == [("b", STARTED), ("a", PROGRESS)]
 
     def test_tell_a_latecomer_of_an_end(self, feed: Feed) -> None:
-        feed.publish(_started())
-        feed.publish(_complete())
+        feed.publish(started())
+        feed.publish(complete())
 
         assert [event.is_end for event in feed.last_events()] == [True]
 
     def test_forget_old_ends_and_never_a_job_that_runs(self, feed: Feed) -> None:
-        feed.publish(_started("running"))
+        feed.publish(started("running"))
         for number in range(1000):
-            feed.publish(_complete(f"ended-{number}"))
+            feed.publish(complete(f"ended-{number}"))
 
         remembered = [event.job_id for event in feed.last_events()]
 
@@ -270,7 +259,7 @@ class TestStopping:
 
 
 def test_an_envelope_has_type_timestamp_and_data() -> None:
-    envelope = _progress(0.5).envelope()
+    envelope = progress(0.5).envelope()
 
     assert set(envelope) == {"type", "timestamp", "data"}
     assert envelope["type"] == PROGRESS

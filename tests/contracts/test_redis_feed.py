@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from lora_manager_core.feed.base import COMPLETE, PROGRESS, STARTED, FeedEvent
+from lora_manager_core.feed.base import COMPLETE, PROGRESS, STARTED
 from lora_manager_core.feed.redis import RedisFeed
+from tests.fakes.events import complete, progress, started
 from tests.fakes.recorder import Recorder
 from tests.fakes.redis_server import RedisServer
 
@@ -51,18 +52,6 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     own.kill()
 
 
-def _started(job_id: str = "job") -> FeedEvent:
-    return FeedEvent(STARTED, job_id, {"job_id": job_id, "progress": 0.0})
-
-
-def _progress(fraction: float, job_id: str = "job") -> FeedEvent:
-    return FeedEvent(PROGRESS, job_id, {"job_id": job_id, "progress": fraction})
-
-
-def _complete(job_id: str = "job", status: str = "completed") -> FeedEvent:
-    return FeedEvent(COMPLETE, job_id, {"job_id": job_id, "status": status})
-
-
 def _listen(feed: RedisFeed) -> Recorder:
     recorder = Recorder()
     feed.subscribe(recorder)
@@ -91,13 +80,13 @@ class TestAnotherProcess:
     def test_hears_each_event_once_and_as_it_was(self, make_feed: MakeFeed) -> None:
         here, there = make_feed(), make_feed()
         heard_here, heard_there = _listen(here), _listen(there)
-        events = [_started(), _progress(0.5), _progress(0.5), _progress(1.0), _complete()]
+        events = [started(), progress(0.5), progress(0.5), progress(1.0), complete()]
 
         for event in events:
             here.publish(event)
             heard_there.wait_for(lambda heard, event=event: heard == event)
 
-        here.publish(_complete("settled"))
+        here.publish(complete("settled"))
         heard_there.wait_for_end("settled")
         assert heard_there.of("job") == events
         assert heard_here.of("job") == events
@@ -121,7 +110,7 @@ class TestAnotherProcess:
 
     def test_that_starts_late_has_the_last_states(self, make_feed: MakeFeed) -> None:
         here = make_feed()
-        for event in (_started("a"), _started("b"), _progress(0.5, "a"), _complete("b")):
+        for event in (started("a"), started("b"), progress(0.5, "a"), complete("b")):
             here.publish(event)
         here.stop()
 
@@ -132,14 +121,14 @@ class TestAnotherProcess:
     def test_cannot_end_a_job_again_or_take_it_back(self, make_feed: MakeFeed) -> None:
         here, there = make_feed(), make_feed()
         heard = _listen(there)
-        here.publish(_progress(0.6))
+        here.publish(progress(0.6))
         heard.wait_for(lambda event: event.data.get("progress") == 0.6)
 
-        there.publish(_progress(0.4))
-        there.publish(_started())
-        there.publish(_complete(status="failed"))
+        there.publish(progress(0.4))
+        there.publish(started())
+        there.publish(complete(status="failed"))
         _until(lambda: here.last_events()[-1].is_end)
-        here.publish(_complete(status="completed"))
+        here.publish(complete(status="completed"))
 
         late = make_feed().last_events()
         assert [event.data["status"] for event in late] == ["failed"]
@@ -156,10 +145,10 @@ class TestAnotherProcess:
             together.wait(10)
             for number in range(50):
                 job = f"job-{number}"
-                feed.publish(_started(job))
+                feed.publish(started(job))
                 for step in range(1, 5):
-                    feed.publish(_progress(step / 4, job))
-                feed.publish(_complete(job, name))
+                    feed.publish(progress(step / 4, job))
+                feed.publish(complete(job, name))
 
         threads = [
             threading.Thread(target=publish, args=(feed, str(number)))
@@ -171,7 +160,7 @@ class TestAnotherProcess:
             thread.join(30)
 
         for number, feed in enumerate(feeds):
-            feed.publish(_complete(f"settled-{number}"))
+            feed.publish(complete(f"settled-{number}"))
         for listener in listeners:
             for number in range(len(feeds)):
                 listener.wait_for_end(f"settled-{number}")
@@ -215,7 +204,7 @@ class TestWithoutRedis:
             feed = RedisFeed(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
             heard = _listen(feed)
 
-            feed.publish(_complete())
+            feed.publish(complete())
 
             assert heard.of("job")
             with pytest.raises(TimeoutError):
@@ -229,7 +218,7 @@ class TestWithoutRedis:
             heard = _listen(feed)
             began = time.monotonic()
             for number in range(100):
-                feed.publish(_complete(str(number)))
+                feed.publish(complete(str(number)))
             took_s = time.monotonic() - began
 
             assert len(heard.events) == 100
@@ -240,13 +229,13 @@ class TestWithoutRedis:
     ) -> None:
         here, there = make_feed(server.url), make_feed(server.url)
         heard_here, heard_there = _listen(here), _listen(there)
-        here.publish(_started())
+        here.publish(started())
         heard_there.wait_for(lambda event: event.job_id == "job")
         server.kill()
 
-        here.publish(_progress(0.5))
-        here.publish(_complete())
-        there.publish(_complete("other"))
+        here.publish(progress(0.5))
+        here.publish(complete())
+        there.publish(complete("other"))
 
         assert [event.type for event in heard_here.of("job")] == [STARTED, PROGRESS, COMPLETE]
         server.start()
@@ -258,7 +247,7 @@ class TestWithoutRedis:
         self, make_feed: MakeFeed, server: RedisServer
     ) -> None:
         here = make_feed(server.url)
-        here.publish(_complete("before"))
+        here.publish(complete("before"))
         _until(lambda: _has_states(server))
         server.kill()
         server.start()
@@ -278,9 +267,9 @@ class TestWithoutRedis:
             jobs = []
             while not done.is_set():
                 jobs.append(f"{name}-{len(jobs)}")
-                feed.publish(_started(jobs[-1]))
-                feed.publish(_progress(0.5, jobs[-1]))
-                feed.publish(_complete(jobs[-1]))
+                feed.publish(started(jobs[-1]))
+                feed.publish(progress(0.5, jobs[-1]))
+                feed.publish(complete(jobs[-1]))
                 done.wait(0.02)
             return jobs
 
@@ -308,7 +297,7 @@ class TestStrangers:
             for text in ("", "x" * 40, "y" * 32 + "7", "z" * 32 + "[1,2]"):
                 client.publish(here._events, text)
 
-        here.publish(_complete())
+        here.publish(complete())
 
         heard.wait_for_end("job")
         assert [event.job_id for event in heard.events] == ["job"]
@@ -317,9 +306,9 @@ class TestStrangers:
 class TestMemory:
     def test_of_ended_jobs_is_bounded(self, make_feed: MakeFeed, redis_url: str) -> None:
         here = make_feed()
-        here.publish(_started("running"))
+        here.publish(started("running"))
         for number in range(1000):
-            here.publish(_complete(f"ended-{number:03}"))
+            here.publish(complete(f"ended-{number:03}"))
         here.stop()
 
         remembered = [event.job_id for event in make_feed().last_events()]

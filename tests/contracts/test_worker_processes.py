@@ -162,7 +162,6 @@ class TestDelivering:
         assert {server.wait(job_id).status for job_id in ids} == {SUCCEEDED}
         assert [server.outcomes(job_id) for job_id in ids] == [[SUCCEEDED]] * 1000
 
-
     def test_a_worker_without_its_sd_next_leaves_the_jobs_to_the_others(
         self, server: Server, sdnext: FakeSdnext, second_sdnext: FakeSdnext
     ) -> None:

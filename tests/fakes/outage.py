@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from types import TracebackType
 
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
@@ -30,12 +29,7 @@ class Outage:
         event.listen(self._engine, self._event, self._refuse)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         event.remove(self._engine, self._event, self._refuse)
 
     def _refuse(self, connection: Connection) -> None:

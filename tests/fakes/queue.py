@@ -8,18 +8,22 @@ from lora_manager_core.queueing.base import JobQueue, WorkerInfo
 
 
 class FakeQueue(JobQueue):
-    """Has one worker for each of `lanes` and carries nothing; `problem`: why it is out of reach."""
+    """Has one worker for each of `lanes` and carries nothing; `problem`: why it is out of reach.
+
+    `submitted` holds the ids it was given, in order.
+    """
 
     def __init__(self, lanes: Sequence[str] = (), problem: str | None = None) -> None:
         self._workers = [WorkerInfo(f"{lane}-{i}", (lane,), False) for i, lane in enumerate(lanes)]
         self._problem = problem
+        self.submitted: list[str] = []
 
     @property
     def problem(self) -> str | None:
         return self._problem
 
     def submit(self, lane: str, job_id: str) -> None:
-        pass
+        self.submitted.append(job_id)
 
     def cancel(self, job_id: str) -> None:
         pass

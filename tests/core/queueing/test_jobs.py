@@ -11,30 +11,11 @@ from lora_manager_core.common.clock import utc_after
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.feed.memory import MemoryFeed
-from lora_manager_core.queueing.base import LIBRARY_LANE, RETRYING, JobQueue, WorkerInfo
+from lora_manager_core.queueing.base import LIBRARY_LANE, RETRYING
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.store import JobWriter
-
-
-class _RecordingQueue(JobQueue):
-    def __init__(self) -> None:
-        self.submitted: list[str] = []
-
-    def submit(self, lane: str, job_id: str) -> None:
-        self.submitted.append(job_id)
-
-    def cancel(self, job_id: str) -> None:
-        pass
-
-    def start(self) -> None:
-        pass
-
-    def stop(self, timeout_s: float = 5.0) -> None:
-        pass
-
-    def workers(self) -> list[WorkerInfo]:
-        return []
+from tests.fakes.queue import FakeQueue
 
 
 class TestStart:
@@ -42,7 +23,7 @@ class TestStart:
         with database.write() as session:
             writer = JobWriter(session)
             left = [writer.create("work", LIBRARY_LANE, {}).id for _ in range(1100)]
-        queue = _RecordingQueue()
+        queue = FakeQueue()
         feed = MemoryFeed()
         jobs = Jobs(database, queue, feed, JobRunner(database, feed))
 
@@ -55,7 +36,7 @@ class TestStart:
 
 class TestLooking:
     def test_misses_no_job_that_becomes_due_between_two_queries(self, database: Database) -> None:
-        queue, feed = _RecordingQueue(), MemoryFeed()
+        queue, feed = FakeQueue(), MemoryFeed()
         jobs = Jobs(database, queue, feed, JobRunner(database, feed))
         with database.write() as session:
             job_id = JobWriter(session).create("work", LIBRARY_LANE, {}).id
