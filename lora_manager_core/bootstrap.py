@@ -126,7 +126,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     services.add(InjectionService(database, parts.can_inject))
     translator = services.add(PromptTranslator(database))
     pictures = services.add(PictureFolder(settings.outputs))
-    orders = PictureOrders(backends, queue.runs_here)
+    orders = PictureOrders(backends, queue)
     modes = [
         PictureMode(orders, pictures),
         SweepMode(database, runner, orders, pictures, SweepJob(backends, translator, pictures)),

@@ -7,6 +7,7 @@ from typing import Any
 from lora_manager_core.backends.registry import BackendRegistry
 from lora_manager_core.errors import BackendUnavailable
 from lora_manager_core.generation.schemas import GenerationParams, OutputOptions
+from lora_manager_core.queueing.base import GPU_LANE, JobQueue
 
 #: Further tries of a picture whose caller does not wait, after failures that may pass: they take
 #: two minutes, longer than SD.Next needs to start.
@@ -14,11 +15,11 @@ BACKGROUND_RETRIES = 6
 
 
 class PictureOrders:
-    """`made_here` is false where other processes make the pictures, each with its own backends."""
+    """Where the queue brings orders to other processes, those have backends of their own."""
 
-    def __init__(self, backends: BackendRegistry, made_here: bool) -> None:
+    def __init__(self, backends: BackendRegistry, queue: JobQueue) -> None:
         self._backends = backends
-        self._made_here = made_here
+        self._queue = queue
 
     def payload(self, params: GenerationParams, output: OutputOptions) -> dict[str, Any]:
         """The payload; raises `Unprocessable` for an unknown backend."""
@@ -31,14 +32,25 @@ class PictureOrders:
 
     def require_backend(self, asked: str | None) -> None:
         """Ask the backend itself; raises `BackendUnavailable` if it cannot generate now."""
-        if self._made_here:
+        if self._queue.runs_here:
             status = self._backends.probe(asked)
             if not status.available:
                 raise BackendUnavailable(status.reason or f"“{status.name}” is not available.")
 
+    def require_worker(self) -> None:
+        """Raise `BackendUnavailable` where a caller would wait and nobody works."""
+        if self._queue.runs_here:
+            return
+        if not any(GPU_LANE in worker.lanes for worker in self._queue.workers()):
+            raise BackendUnavailable(
+                self._queue.problem
+                or "No worker makes pictures now. Start `lora-manager worker` beside an SD.Next, "
+                "or use mode=deferred, whose pictures wait for one."
+            )
+
     def backend_name(self, asked: str | None) -> str | None:
         """The backend's full name; None leaves the choice to whoever makes the picture."""
-        return self._backends.get(asked).name if self._made_here else asked
+        return self._backends.get(asked).name if self._queue.runs_here else asked
 
 
 def odd_values(params: GenerationParams) -> list[str]:

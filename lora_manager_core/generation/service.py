@@ -106,6 +106,7 @@ class GenerationService:
                 warnings=job.payload["warnings"],
                 prompt=params.prompt,
             )
+        self._orders.require_worker()
         if not self._waiting.acquire(blocking=False):
             raise Busy("Too many requests wait for their pictures; use mode=deferred and the feed.")
         try:

@@ -13,7 +13,10 @@ class FakeQueue(JobQueue):
     `submitted` holds the ids it was given, in order.
     """
 
-    def __init__(self, lanes: Sequence[str] = (), problem: str | None = None) -> None:
+    def __init__(
+        self, lanes: Sequence[str] = (), problem: str | None = None, runs_here: bool = True
+    ) -> None:
+        self.runs_here = runs_here
         self._workers = [WorkerInfo(f"{lane}-{i}", (lane,), False) for i, lane in enumerate(lanes)]
         self._problem = problem
         self.submitted: list[str] = []
