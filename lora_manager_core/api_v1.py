@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
 from lora_manager_core import __version__
 from lora_manager_core.adapters.routes import router as adapters_router
-from lora_manager_core.common.schema import Problem
 from lora_manager_core.compose.routes import router as compose_router
 from lora_manager_core.dashboard.routes import router as dashboard_router
 from lora_manager_core.deliveries.routes import router as deliveries_router
@@ -20,13 +19,13 @@ from lora_manager_core.library.routes import router as library_router
 from lora_manager_core.progress.routes import router as progress_router
 from lora_manager_core.system.routes import router as system_router
 from lora_manager_core.system.routes import status_router
-from lora_manager_core.web.access import Access, require_access
+from lora_manager_core.web.access import Access
 from lora_manager_core.web.deps import ServiceRegistry
 from lora_manager_core.web.errors import CatchAllMiddleware, add_error_handlers
 from lora_manager_core.web.limits import BodyLimitMiddleware, NulMiddleware
 from lora_manager_core.web.session import router as session_router
 
-_GUARDED: tuple[APIRouter, ...] = (
+_ROUTERS: tuple[APIRouter, ...] = (
     # Before `adapters_router`, whose `/adapters/{id}` would take its paths.
     library_router,
     adapters_router,
@@ -37,13 +36,10 @@ _GUARDED: tuple[APIRouter, ...] = (
     session_router,
     dashboard_router,
     status_router,
+    # These say themselves who may call.
+    progress_router,
+    system_router,
 )
-#: What every guarded route may answer besides its own.
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem} for status in (401, 403, 413, 422, 500)
-}
-#: These say themselves who may call.
-_OPEN: tuple[APIRouter, ...] = (progress_router, system_router)
 
 
 def build_api(services: ServiceRegistry, access: Access) -> FastAPI:
@@ -61,10 +57,8 @@ def build_api(services: ServiceRegistry, access: Access) -> FastAPI:
     api.state.services = services
     api.state.access = access
     add_error_handlers(api)
-    for router in _GUARDED:
-        api.include_router(router, dependencies=[Depends(require_access)], responses=_REFUSALS)
-    for router in _OPEN:
-        api.include_router(router)
+    for router in _ROUTERS:
+        api.router.routes.extend(router.routes)  # as they are, see `guarded_router`
     api.openapi = lambda: _document(api)  # type: ignore[method-assign]  # FastAPI's own way
     return api
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query
+from fastapi import Body, Depends, Query
 from starlette.responses import FileResponse, Response
 
 from lora_manager_core.adapters.query import AdapterQuery
@@ -23,8 +23,9 @@ from lora_manager_core.adapters.service import AdapterService
 from lora_manager_core.common.schema import Problem
 from lora_manager_core.web.deps import JsonResponse, Provided, api_url
 from lora_manager_core.web.query import QueryParameters
+from lora_manager_core.web.routing import guarded_router
 
-router = APIRouter(prefix="/adapters", tags=["adapters"])
+router = guarded_router("adapters", "/adapters")
 
 Service = Annotated[AdapterService, Depends(Provided(AdapterService))]
 ApiUrl = Annotated[str, Depends(api_url)]

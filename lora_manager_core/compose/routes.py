@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from starlette.responses import Response
 
 from lora_manager_core.common.schema import Problem
@@ -17,8 +17,9 @@ from lora_manager_core.compose.schemas import (
 )
 from lora_manager_core.compose.service import ComposeService
 from lora_manager_core.web.deps import JsonResponse, Provided
+from lora_manager_core.web.routing import guarded_router
 
-router = APIRouter(tags=["compose"])
+router = guarded_router("compose")
 
 
 @router.post(

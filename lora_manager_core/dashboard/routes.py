@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from starlette.responses import Response
 
 from lora_manager_core.adapters.routes import link_preview
@@ -20,8 +20,9 @@ from lora_manager_core.dashboard.schemas import (
 from lora_manager_core.dashboard.service import DashboardService
 from lora_manager_core.web.deps import JsonResponse, Provided, api_url
 from lora_manager_core.web.query import QueryParameters
+from lora_manager_core.web.routing import guarded_router
 
-router = APIRouter(tags=["dashboard"])
+router = guarded_router("dashboard")
 
 Service = Annotated[DashboardService, Depends(Provided(DashboardService))]
 ApiUrl = Annotated[str, Depends(api_url)]

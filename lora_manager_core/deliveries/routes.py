@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import Depends, Header
 from starlette.responses import Response
 
 from lora_manager_core.common.schema import Problem
@@ -19,8 +19,9 @@ from lora_manager_core.deliveries.schemas import (
 from lora_manager_core.deliveries.service import DeliveryService
 from lora_manager_core.web.deps import JsonResponse, Provided, api_url
 from lora_manager_core.web.query import QueryParameters
+from lora_manager_core.web.routing import guarded_router
 
-router = APIRouter(prefix="/deliveries", tags=["deliveries"])
+router = guarded_router("deliveries", "/deliveries")
 
 Service = Annotated[DeliveryService, Depends(Provided(DeliveryService))]
 ApiUrl = Annotated[str, Depends(api_url)]

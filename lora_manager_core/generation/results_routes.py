@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Path, Query
+from fastapi import Body, Depends, Path, Query
 from starlette.responses import Response
 
 from lora_manager_core.common.schema import Problem
@@ -25,8 +25,9 @@ from lora_manager_core.generation.thumbnails import MEDIA_TYPE
 from lora_manager_core.web.deps import JsonResponse, Provided, api_url
 from lora_manager_core.web.files import IMMUTABLE, FileAnswer
 from lora_manager_core.web.query import QueryParameters
+from lora_manager_core.web.routing import guarded_router
 
-router = APIRouter(prefix="/generation/results", tags=["results"])
+router = guarded_router("results", "/generation/results")
 
 Service = Annotated[ResultService, Depends(Provided(ResultService))]
 ApiUrl = Annotated[str, Depends(api_url)]

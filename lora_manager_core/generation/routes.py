@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from starlette.responses import Response
 
 from lora_manager_core.common.schema import Problem
@@ -25,8 +25,9 @@ from lora_manager_core.generation.schemas import (
 from lora_manager_core.generation.service import GenerationService
 from lora_manager_core.generation.sweep_schemas import SweepRequest
 from lora_manager_core.web.deps import JsonResponse, Provided, api_url
+from lora_manager_core.web.routing import guarded_router
 
-router = APIRouter(prefix="/generation", tags=["generation"])
+router = guarded_router("generation", "/generation")
 
 Service = Annotated[GenerationService, Depends(Provided(GenerationService))]
 Following = Annotated[FollowingService, Depends(Provided(FollowingService))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from starlette.responses import Response
 
 from lora_manager_core.adapters.service import AdapterService
@@ -18,8 +18,9 @@ from lora_manager_core.library.schemas import (
 )
 from lora_manager_core.library.service import LibraryService
 from lora_manager_core.web.deps import JsonResponse, Provided
+from lora_manager_core.web.routing import guarded_router
 
-router = APIRouter(tags=["library"])
+router = guarded_router("library")
 
 Service = Annotated[LibraryService, Depends(Provided(LibraryService))]
 CatalogueService = Annotated[AdapterService, Depends(Provided(AdapterService))]

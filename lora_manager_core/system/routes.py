@@ -10,9 +10,10 @@ from starlette.responses import Response
 from lora_manager_core.system.schemas import Health, SystemStatus
 from lora_manager_core.system.service import SystemService
 from lora_manager_core.web.deps import JsonResponse, Provided
+from lora_manager_core.web.routing import guarded_router
 
 router = APIRouter(tags=["system"])
-status_router = APIRouter(prefix="/system", tags=["system"])
+status_router = guarded_router("system", "/system")
 
 Service = Annotated[SystemService, Depends(Provided(SystemService))]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lora_manager_core.web.access import SESSION_COOKIE, Access
+from lora_manager_core.web.routing import guarded_router
 
-router = APIRouter(tags=["system"])
+router = guarded_router("system")
 
 
 @router.post("/session", status_code=204)
