@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lora_manager_core.db.models import Job
@@ -73,10 +71,5 @@ class PictureMode(DeliveryMode):
         wanted = job.payload.get("return_format", "url")
         if result is None or wanted == "url":
             return result
-        paths = [self._pictures.read(image.file_path) for image in Results(session).images(job.id)]
-        shown = _as_base64 if wanted == "base64" else str
-        return {**result, "images": [shown(path) if path.is_file() else None for path in paths]}
-
-
-def _as_base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
+        stored = [image.file_path for image in Results(session).images(job.id)]
+        return {**result, "images": [self._pictures.show(path, wanted) for path in stored]}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lora_manager_core.backends.base import GeneratedImage
 from lora_manager_core.common.clock import utc_now
@@ -102,6 +104,13 @@ class PictureFolder:
     def read(self, path: str) -> Path:
         """The file of a stored picture, checked to lie in the output folder."""
         return require_inside(path, [self._folder], "The picture")
+
+    def show(self, path: str, form: Literal["base64", "file_path"]) -> str | None:
+        """A stored picture as callers ask for it; None if its file is gone."""
+        file = self.read(path)
+        if not file.is_file():
+            return None
+        return base64.b64encode(file.read_bytes()).decode() if form == "base64" else str(file)
 
     def remove(self, paths: Sequence[Path]) -> list[Path]:
         """Delete stored pictures; gives those that are still there.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import threading
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.deliveries.schemas import DeliveryCreate
 from lora_manager_core.deliveries.service import DeliveryService
-from lora_manager_core.errors import Busy, InvalidRequest, LoraManagerError
+from lora_manager_core.errors import Busy, GenerationFailed, InvalidRequest, LoraManagerError
 from lora_manager_core.generation.delivery_mode import PictureMode
 from lora_manager_core.generation.following import STATUS_WORDS
 from lora_manager_core.generation.jobs import GENERATION_JOB, GenerationJob
@@ -189,18 +188,22 @@ class GenerationService:
             return answer
         answer.generation_info = job.result["generation_info"]
         answer.warnings = job.result["warnings"]
-        with self._database.read() as session:
-            paths = [Path(image.file_path) for image in Results(session).images(job.id)]
         if output.return_format == "url":
             answer.images = job.result["images"]
-        elif output.return_format == "file_path":
-            answer.images = [str(path) for path in paths]
-        else:
-            answer.images = [base64.b64encode(path.read_bytes()).decode() for path in paths]
+            return answer
+        with self._database.read() as session:
+            stored = [image.file_path for image in Results(session).images(job.id)]
+        shown = [self._pictures.show(path, output.return_format) for path in stored]
+        answer.images = [picture for picture in shown if picture is not None]
+        if len(answer.images) < len(stored):
+            raise GenerationFailed(
+                "The pictures were made, but their files are not in the output folder of this "
+                "server. Where workers make them, server and workers need the same output folder."
+            )
         if not output.save_images:
             with self._database.write() as session:
                 ResultWriter(session).forget(job.id)
-            self._pictures.remove(paths)
+            self._pictures.remove([Path(path) for path in stored])
         return answer
 
 

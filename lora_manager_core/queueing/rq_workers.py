@@ -152,7 +152,7 @@ class RqWorkers:
                     while not stopped.is_set():
                         heard = messages.get_message(timeout=_WAIT_S)
                         if heard is not None:
-                            self._runner.cancel(heard["data"].decode())
+                            self._runner.cancel(heard["data"].decode(errors="replace"))
                         for record in list(self._records.values()):
                             _tell(record)
             except self._link.errors as error:

@@ -16,6 +16,7 @@ from lora_manager_core.errors import (
     GenerationFailed,
     OutOfMemory,
 )
+from lora_manager_core.feed.base import Feed
 
 _SMALL = {"prompt": "a fox", "steps": 3, "width": 64, "height": 64, "seed": 5}
 
@@ -161,6 +162,20 @@ class TestFailures:
         home.client.post("/v1/generation/generate", json=_SMALL)
         home.backend.error = None
         assert _generate(home)["status"] == "completed"
+
+    @pytest.mark.parametrize("form", ["base64", "file_path"])
+    def test_pictures_that_are_not_on_this_machine_are_told_as_such(self, home, form):
+        def lose(event):
+            if event.is_end:
+                for picture in home.application.settings.outputs.rglob("*.png"):
+                    picture.unlink()
+
+        home.application.services.get(Feed).subscribe(lose)
+        answer = home.client.post(
+            "/v1/generation/generate", json=_SMALL, params={"return_format": form}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (500, "generation_failed")
+        assert "same output folder" in answer.json()["detail"]
 
 
 class TestComposeAndGenerate:
