@@ -2,16 +2,23 @@
 
     LoraManagerError                      500 internal_error
     ├── InvalidRequest                    400 invalid_request
-    │   └── UnsafePath                    400 path_outside_roots
+    │   ├── UnsafePath                    400 path_outside_roots
+    │   └── ArchiveRefused                400 archive_refused
+    │       ├── PasswordNeeded            400 password_needed
+    │       └── WrongPassword             400 wrong_password
     ├── NotAuthenticated                  401 not_authenticated
     ├── NotAllowed                        403 not_allowed
     ├── NotFound                          404 not_found
     │   ├── AdapterNotFound               404 adapter_not_found
     │   ├── JobNotFound                   404 job_not_found
     │   │   └── DeliveryNotFound          404 delivery_not_found
-    │   └── ResultNotFound                404 result_not_found
+    │   ├── ResultNotFound                404 result_not_found
+    │   ├── ExportNotFound                404 export_not_found
+    │   └── BackupNotFound                404 backup_not_found
     ├── Conflict                          409 conflict
     │   ├── AdapterExists                 409 adapter_exists
+    │   ├── ImportConflicts               409 import_conflicts
+    │   ├── LibraryChanged                409 library_changed
     │   ├── JobAlreadyFinished            409 job_already_finished
     │   └── NothingToRetry                409 nothing_to_retry
     ├── Unprocessable                     422 unprocessable
@@ -24,6 +31,8 @@
     ├── DeliveryFailed                    500 delivery_failed
     ├── GenerationFailed                  500 generation_failed
     ├── SettingsConflict                  500 settings_conflict
+    ├── StorageFailed                     500 storage_failed
+    │   └── DiskFull                      507 disk_full
     ├── OutOfMemory                       503 out_of_memory
     └── Busy                              503 busy
 
@@ -65,6 +74,25 @@ class UnsafePath(InvalidRequest):
 
     code = "path_outside_roots"
     title = "Path not allowed"
+
+
+class ArchiveRefused(InvalidRequest):
+    """An archive that is damaged, of an unknown kind, or not safe to unpack; nothing was done."""
+
+    code = "archive_refused"
+    title = "Archive refused"
+
+
+class PasswordNeeded(ArchiveRefused):
+    """The archive is encrypted and no password was given."""
+
+    code = "password_needed"
+
+
+class WrongPassword(ArchiveRefused):
+    """The password does not open the archive."""
+
+    code = "wrong_password"
 
 
 class NotAuthenticated(LoraManagerError):
@@ -115,6 +143,18 @@ class ResultNotFound(NotFound):
     code = "result_not_found"
 
 
+class ExportNotFound(NotFound):
+    """No finished export has that id, or its file is gone."""
+
+    code = "export_not_found"
+
+
+class BackupNotFound(NotFound):
+    """No backup has that id."""
+
+    code = "backup_not_found"
+
+
 class Conflict(LoraManagerError):
     """The request contradicts what is stored."""
 
@@ -127,6 +167,19 @@ class AdapterExists(Conflict):
     """Name and version, or the file, already belong to a record."""
 
     code = "adapter_exists"
+
+
+class ImportConflicts(Conflict):
+    """An archive meets other data of the same name and was told to ask; nothing was imported."""
+
+    code = "import_conflicts"
+
+
+class LibraryChanged(Conflict):
+    """What was planned no longer fits the library, which changed meanwhile; nothing was done."""
+
+    code = "library_changed"
+    may_pass = True
 
 
 class JobAlreadyFinished(Conflict):
@@ -211,6 +264,21 @@ class SettingsConflict(LoraManagerError):
 
     code = "settings_conflict"
     title = "Settings conflict"
+
+
+class StorageFailed(LoraManagerError):
+    """Files could not be written, moved or read where they have to be."""
+
+    code = "storage_failed"
+    title = "Storage failed"
+
+
+class DiskFull(StorageFailed):
+    """There is not enough room on the disk; the message says how much is needed."""
+
+    status = 507
+    code = "disk_full"
+    title = "Disk full"
 
 
 class OutOfMemory(LoraManagerError):

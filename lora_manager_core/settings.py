@@ -38,7 +38,8 @@ class Settings(BaseSettings):
         default=(), description="Folders that hold LoRA files, separated as in PATH."
     )
     import_path: Path = Field(
-        default=Path("./loras"), description="Folder for imported model files (no effect yet)."
+        default=Path("./loras"),
+        description="Folder that imported model files go to; a library folder once it exists.",
     )
     output_dir: Path | None = Field(
         default=None,
@@ -87,6 +88,17 @@ class Settings(BaseSettings):
     library_workers: int = Field(default=1, ge=1, le=16, description="Library jobs run at once.")
     delivery_workers: int = Field(
         default=2, ge=1, le=16, description="Prompts delivered elsewhere at once."
+    )
+
+    backup_every_h: float = Field(
+        default=24.0,
+        ge=0,
+        le=8760,
+        description="Hours between backups without model files; 0: none. The page's choice counts "
+        "more.",
+    )
+    backup_keep: int = Field(
+        default=7, ge=1, le=1000, description="How many of those backups are kept."
     )
 
     @field_validator("redis_url")

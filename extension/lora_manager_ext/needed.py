@@ -42,6 +42,8 @@ NEEDED: tuple[Library, ...] = (
     Library("prometheus_client", "prometheus-client", "0.20"),
     Library("uvicorn", "uvicorn", "0.29"),
     Library("websockets", "websockets", "12"),
+    Library("python_multipart", "python-multipart", "0.0.13"),
+    Library("pyzipper", "pyzipper", "0.3.6"),
     *((Library("tomli", "tomli", "2"),) if sys.version_info < (3, 11) else ()),
 )
 
