@@ -27,7 +27,8 @@ SOURCES = (
     (".swarm.json", "swarm.json"),
 )
 _PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "mp4", "webm")
-_PREVIEW_ENDINGS = tuple(f".preview.{kind}" for kind in _PICTURES) + tuple(
+#: Endings of pictures and clips that show an adapter, the first that exists counts.
+PREVIEW_ENDINGS = tuple(f".preview.{kind}" for kind in _PICTURES) + tuple(
     f".{kind}" for kind in _PICTURES
 )
 
@@ -112,7 +113,7 @@ def read_side_files(folder: str, stem: str, names: Mapping[str, str]) -> SideFac
 def preview_of(stem: str, names: Mapping[str, str]) -> str | None:
     """The name of the picture or clip that shows the adapter: `.preview.*` before plain ones."""
     key = stem.lower()
-    for ending in _PREVIEW_ENDINGS:
+    for ending in PREVIEW_ENDINGS:
         name = names.get(key + ending)
         if name is not None:
             return name

@@ -1,0 +1,170 @@
+"""Names from archives: which are refused, and how any text becomes a name that is safe everywhere.
+
+A name is judged for all systems at once: an archive that is harmless on Linux and writes elsewhere
+on Windows is refused on both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+from lora_manager_core.common.paths import MODEL_SUFFIXES
+from lora_manager_core.errors import ArchiveRefused
+from lora_manager_core.library.side_files import PREVIEW_ENDINGS, SOURCES
+
+#: Most systems allow 255 bytes; the rest is room for ` (2)` behind a name that is taken.
+MAX_PART_BYTES = 240
+MAX_PATH_LENGTH = 1000
+
+# Every ending fits behind such a stem, so that a model and its side files are cut alike.
+_MAX_STEM_BYTES = 220
+_MAX_ENDING_BYTES = MAX_PART_BYTES - _MAX_STEM_BYTES
+_MARK_BYTES = 9
+_MAX_FOLDER_LENGTH = 700
+_ENDINGS = tuple(
+    sorted(
+        (*MODEL_SUFFIXES, *(ending for ending, _ in SOURCES), *PREVIEW_ENDINGS),
+        key=len,
+        reverse=True,
+    )
+)
+_FORBIDDEN = frozenset('<>"|?*:\\/')
+_DRIVE = re.compile(r"[A-Za-z]:")
+#: Devices of Windows, whatever their ending; `NFKC` makes COM¹ of the same kind.
+_RESERVED = frozenset(
+    ("con", "prn", "aux", "nul", "conin$", "conout$")
+    + tuple(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))
+)
+#: Control and format characters (bidi, zero width), lone surrogates, line and paragraph ends.
+_INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+
+
+def check_member_name(raw: str) -> str:
+    """The name of a member, if it is safe on every system; one `/` may end it (a folder).
+
+    Raises:
+        ArchiveRefused: it could lead outside, or could not be written everywhere as it is.
+    """
+    why = _why_unsafe(raw)
+    if why:
+        raise ArchiveRefused(f"The archive is refused: its member “{shown(raw)}” {why}.")
+    return raw
+
+
+def shown(name: str) -> str:
+    """A name from outside as it can stand in a message: short, nothing invisible in it."""
+    plain = "".join(c if unicodedata.category(c) not in _INVISIBLE else "�" for c in name[:200])
+    return plain if len(plain) <= 120 else plain[:119] + "…"
+
+
+def safe_file_name(name: str) -> str:
+    """`name` as a file name that is safe on every system; the same for the same name, always.
+
+    A safe name stays as it is. Names that differ in their ending only stay so, which keeps side
+    files with their model.
+    """
+    cleaned = _clean(name)
+    stem, ending = _split(cleaned)
+    return (_whole(stem) + _cut(ending, _MAX_ENDING_BYTES)).rstrip(". ") or "_"
+
+
+def safe_folder(folder: str) -> str:
+    """A relative folder, `/` between its parts, each safe as a folder's name; may be ""."""
+    parts: list[str] = []
+    for part in folder.replace("\\", "/").split("/"):
+        if part in ("", "."):
+            continue
+        name = _whole(_clean(part))
+        # Scans pass over folders that begin with a dot.
+        parts.append("_" + name[1:] if name.startswith(".") else name)
+        if len("/".join(parts)) > _MAX_FOLDER_LENGTH:
+            parts.pop()
+            break
+    return "/".join(parts)
+
+
+def _why_unsafe(raw: str) -> str | None:
+    """What is wrong, as the end of a sentence."""
+    if not raw or raw == "/":
+        return "has no name"
+    if len(raw) > MAX_PATH_LENGTH:
+        return f"has a name of over {MAX_PATH_LENGTH} characters"
+    if any(unicodedata.category(c) in _INVISIBLE for c in raw):
+        return "has control, invisible or broken characters in its name"
+    plain = unicodedata.normalize("NFKC", raw)
+    if "\\" in raw or "\\" in plain:
+        return "has a backslash in its name"
+    if raw.startswith("/"):
+        return "has an absolute path"
+    if _DRIVE.match(plain):
+        return "has a path with a drive letter"
+    if plain.count("/") != raw.count("/"):
+        return "has a character in its name that stands for a slash"
+    for part in raw.removesuffix("/").split("/"):
+        why = _why_unsafe_part(part)
+        if why:
+            return why
+    return None
+
+
+def _why_unsafe_part(part: str) -> str | None:
+    plain = unicodedata.normalize("NFKC", part)
+    if not part:
+        return "has an empty part in its path"
+    if not plain.strip(". "):
+        return "leads to another folder, or has a part of dots or spaces only"
+    if part[-1] in ". ":
+        return "has a part that ends with a dot or a space"
+    if any(c in _FORBIDDEN for c in part):
+        return 'has one of the characters < > " | ? * : in its name'
+    if _is_reserved(plain):
+        return "has a name that Windows reserves for devices"
+    if len(part.encode()) > MAX_PART_BYTES:
+        return f"has a part of over {MAX_PART_BYTES} bytes in its path"
+    return None
+
+
+def _is_reserved(plain: str) -> bool:
+    return plain.partition(".")[0].strip().lower() in _RESERVED
+
+
+def _clean(name: str) -> str:
+    """Without what no name may hold; not empty, neither dots nor a space at its end."""
+    kept = "".join("_" if _is_unsafe(c) else c for c in name).rstrip(". ")
+    plain = unicodedata.normalize("NFKC", kept)
+    if not plain.strip(". "):
+        return "_"
+    if _DRIVE.match(plain):
+        return f"{kept[0]}_{kept[2:]}"
+    return f"_{kept}" if _is_reserved(plain) else kept
+
+
+def _is_unsafe(character: str) -> bool:
+    if character in _FORBIDDEN or unicodedata.category(character) in _INVISIBLE:
+        return True
+    plain = unicodedata.normalize("NFKC", character)
+    return "/" in plain or "\\" in plain
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Stem and ending; of known endings the longest counts, `.preview.png` for example."""
+    lower = name.lower()
+    for ending in _ENDINGS:
+        if lower.endswith(ending) and len(lower) == len(name) and len(name) > len(ending):
+            return name[: -len(ending)], name[-len(ending) :]
+    stem, dot, last = name.rpartition(".")
+    return (stem, dot + last) if stem else (name, "")
+
+
+def _whole(stem: str) -> str:
+    """The stem; one that is too long is cut, with a mark that tells it from its like."""
+    if len(stem.encode()) <= _MAX_STEM_BYTES:
+        return stem
+    mark = hashlib.sha256(stem.encode()).hexdigest()[: _MARK_BYTES - 1]
+    return f"{_cut(stem, _MAX_STEM_BYTES - _MARK_BYTES)}~{mark}"
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore")
