@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lora_manager_core.web.errors import ProblemResponse
@@ -11,15 +13,22 @@ MAX_BODY_BYTES = 8 * 2**20
 
 
 class BodyLimitMiddleware:
-    """Answers 413 when the body is larger than allowed, by its length or while it is read."""
+    """Answers 413 when the body is larger than allowed, by its length or while it is read.
 
-    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
+    `uploads` are the paths of routes whose bodies are streamed to the disk (`web.uploads`), which
+    have bounds of their own.
+    """
+
+    def __init__(
+        self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES, uploads: Collection[str] = ()
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer for it."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or self._is_upload(scope):
             await self._app(scope, receive, send)
             return
         length = dict(scope["headers"]).get(b"content-length", b"0")
@@ -45,6 +54,10 @@ class BodyLimitMiddleware:
         await self._app(scope, _count, _send)
         if too_large:
             await self._refuse(scope, receive, send)
+
+    def _is_upload(self, scope: Scope) -> bool:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        return scope["method"] == "POST" and path in self._uploads
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = ProblemResponse(
