@@ -21,7 +21,7 @@ from lora_manager_core.adapters.schemas import (
     AdapterUpdate,
     BulkRequest,
 )
-from lora_manager_core.adapters.writer import AdapterWriter
+from lora_manager_core.adapters.writer import AdapterWriter, is_untouched
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.common.lora_tokens import unwritable_characters
 from lora_manager_core.common.paths import MODEL_SUFFIXES, path_key, require_inside
@@ -114,7 +114,7 @@ class AdapterService:
             adapters = AdapterWriter(session)
             taken = adapters.find_by_name(request.name, request.version)
             scanned = adapters.find_by_file(path_key(path))
-            adopted = scanned if scanned is not None and _untouched(scanned) else None
+            adopted = scanned if scanned is not None and is_untouched(scanned) else None
             if taken is not None and taken is not adopted:
                 raise AdapterExists(_taken(request.name, request.version))
             adapters.include(path_key(path))
@@ -286,10 +286,6 @@ def _require(adapters: Adapters, adapter_id: str) -> Adapter:
 def _taken(name: str, version: str | None) -> str:
     suffix = f" in version “{version}”" if version else ""
     return f"There is already an adapter named “{name}”{suffix}; choose another name or version."
-
-
-def _untouched(adapter: Adapter) -> bool:
-    return adapter.origin == "scan" and not adapter.edited_fields
 
 
 def _given(request: AdapterFields | None, exclude: set[str] | None = None) -> dict[str, Any]:

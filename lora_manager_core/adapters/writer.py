@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from sqlalchemy import delete, select, update
@@ -28,6 +28,19 @@ def search_text(record: Adapter | Mapping[str, Any]) -> str:
     for name in ("tags", "trained_words", "triggers"):
         parts.extend(get(name) or ())
     return "\n".join(part for part in parts if part).casefold()
+
+
+class _Told(Protocol):
+    @property
+    def origin(self) -> str: ...
+
+    @property
+    def edited_fields(self) -> Sequence[str]: ...
+
+
+def is_untouched(record: _Told) -> bool:
+    """Whether a scan made the record and nobody has said anything of it since."""
+    return record.origin == "scan" and not record.edited_fields
 
 
 class AdapterWriter(Adapters):

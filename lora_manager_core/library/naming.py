@@ -15,10 +15,14 @@ def record_name(stem: str, folder: str, taken: Collection[str]) -> str:
     plain = writable_name(stem.replace(".", "_")).strip() or "unnamed"
     if plain not in taken:
         return plain
-    qualified = writable_name(f"{folder}/{plain}") if folder else plain
-    if qualified not in taken:
-        return qualified
+    return numbered_name(writable_name(f"{folder}/{plain}") if folder else plain, taken)
+
+
+def numbered_name(name: str, taken: Collection[str]) -> str:
+    """`name`, or where that is taken the first free one of `name 2`, `name 3` …"""
+    if name not in taken:
+        return name
     number = 2
-    while f"{qualified} {number}" in taken:
+    while f"{name} {number}" in taken:
         number += 1
-    return f"{qualified} {number}"
+    return f"{name} {number}"

@@ -97,7 +97,7 @@ class LibraryScan:
             problems=[asdict(problem) for problem in walked.problems],
         )
         present = [found for found in walked.files if found.key not in excluded]
-        names = self._resolve(present) if _set_changed(plan) else {}
+        names = self._resolve(present) if _set_changed(plan) or _unresolved(known) else {}
         self._read_files(context, plan, {record.name for record in known}, names, report)
         self._mark_missing(plan.missing)
         if names:
@@ -265,6 +265,14 @@ def _is_below(path: str, folder: str) -> bool:
 def _set_changed(plan: _Plan) -> bool:
     """Whether names may resolve differently now: only a new, moved or gone file does that."""
     return bool(plan.new or plan.moved or plan.missing or plan.changed)
+
+
+def _unresolved(known: Sequence[KnownFile]) -> bool:
+    """Whether a record was never resolved, as imported ones are not."""
+    return any(
+        record.state == "present" and not record.prompt_name and not record.prompt_name_problem
+        for record in known
+    )
 
 
 def _named(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,14 +73,34 @@ def walk_roots(
 
 def find_file(path: Path, roots: Sequence[Path]) -> FoundFile:
     """One model file as a walk would have found it; raises OSError if it is gone."""
-    folder = path.absolute().parent
-    base = next((root for root in roots if is_inside(folder, root)), folder)
-    files: list[FoundFile] = []
-    _read_folder(str(base.absolute()), str(folder), set(), files)
-    for found in files:
+    for found in _files_of(path.absolute().parent, roots):
         if os.path.basename(found.path) == path.name:  # noqa: PTH119 - texts, see below
             return found
     raise FileNotFoundError(path)
+
+
+def find_files(paths: Iterable[Path], roots: Sequence[Path]) -> dict[str, FoundFile]:
+    """Many model files as a walk would have found them, by path; those that are gone are not there.
+
+    Each folder is listed once.
+    """
+    wanted: dict[Path, set[str]] = {}
+    for path in paths:
+        absolute = path.absolute()
+        wanted.setdefault(absolute.parent, set()).add(str(absolute))
+    result: dict[str, FoundFile] = {}
+    for folder, names in wanted.items():
+        with suppress(OSError):  # gone with all its files, or not to be read
+            found = _files_of(folder, roots)
+            result.update((file.path, file) for file in found if file.path in names)
+    return result
+
+
+def _files_of(folder: Path, roots: Sequence[Path]) -> list[FoundFile]:
+    base = next((root for root in roots if is_inside(folder, root)), folder)
+    files: list[FoundFile] = []
+    _read_folder(str(base.absolute()), str(folder), set(), files)
+    return files
 
 
 def _read_folder(
