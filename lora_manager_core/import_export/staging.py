@@ -101,7 +101,12 @@ class _Journal:
     def from_json(cls, content: bytes) -> _Journal:
         known: dict[str, Any] = orjson.loads(content)
         moves = [
-            _Move(**{name: None if path is None else Path(path) for name, path in move.items()})
+            _Move(
+                Path(move["staged"]),
+                Path(move["destination"]),
+                Path(move["aside"]),
+                None if move["present"] is None else Path(move["present"]),
+            )
             for move in known["moves"]
         ]
         return cls([*map(Path, known["staging"])], moves, [*map(Path, known["folders"])])
