@@ -1,0 +1,107 @@
+"""What people do with jobs that make or read archives: look, wait, cancel."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from lora_manager_core.db.models import Job
+from lora_manager_core.db.unit_of_work import Database
+from lora_manager_core.errors import Busy, JobNotFound, LoraManagerError
+from lora_manager_core.import_export.job_repository import ArchiveJobStore
+from lora_manager_core.import_export.schemas import ArchiveJob
+from lora_manager_core.import_export.staging import JobState
+from lora_manager_core.queueing.base import LIBRARY_LANE, SUCCEEDED, JobQueue
+from lora_manager_core.queueing.service import Jobs
+
+#: Callers that may wait for their archive at once: each holds one of the server's threads.
+_MOST_WAITING = 4
+
+
+class ArchiveJobs:
+    """The exports, imports, backups and restores of this installation, as jobs."""
+
+    def __init__(self, database: Database, jobs: Jobs, queue: JobQueue) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._queue = queue
+        self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
+
+    def list(self, limit: int) -> list[ArchiveJob]:
+        """The last jobs, newest first."""
+        with self._database.read() as session:
+            return [_shown(job) for job in ArchiveJobStore(session).newest(limit)]
+
+    def get(self, job_id: str) -> ArchiveJob:
+        """One job; raises `JobNotFound`, also for jobs of other kinds."""
+        with self._database.read() as session:
+            job = ArchiveJobStore(session).get(job_id)
+        if job is None:
+            raise JobNotFound(f"There is no export, import, backup or restore {job_id}.")
+        return _shown(job)
+
+    def cancel(self, job_id: str) -> ArchiveJob:
+        """Stop a job; what it had begun is taken back.
+
+        Raises:
+            JobNotFound: no such job, or one of another kind.
+            JobAlreadyFinished: it has ended.
+        """
+        self.get(job_id)
+        return _shown(self._jobs.cancel(job_id))
+
+    def wait_for(self, submit: Callable[[], Job]) -> Job:
+        """Submit a job and wait until it has succeeded; `submit` opens its own unit of work.
+
+        Raises:
+            Busy: nobody works on such jobs, or too many callers wait already.
+            LoraManagerError: whatever ended the job, with its `job_id`.
+        """
+        if not self._queue.runs_here and not any(
+            LIBRARY_LANE in worker.lanes for worker in self._queue.workers()
+        ):
+            raise Busy(
+                self._queue.problem
+                or "No worker does library jobs now. Start `lora-manager worker`, or send "
+                "`background: true`, and the job waits for one."
+            )
+        if not self._waiting.acquire(blocking=False):
+            raise Busy("Too many callers wait for archives; send `background: true` instead.")
+        try:
+            job = self._jobs.wait(submit().id)
+        finally:
+            self._waiting.release()
+        if job.status != SUCCEEDED:
+            raise _failure(job)
+        return job
+
+    def state(self, job_id: str) -> JobState:
+        """What may be done with the files that this job left."""
+        with self._database.read() as session:
+            return ArchiveJobStore(session).state(job_id)
+
+
+def _shown(job: Job) -> ArchiveJob:
+    return ArchiveJob(
+        id=job.id,
+        kind=job.kind,
+        status=job.status,
+        progress=job.progress,
+        message=job.message,
+        eta_s=job.eta_s,
+        result=job.result,
+        error=job.error,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def _failure(job: Job) -> LoraManagerError:
+    """What ended the job, as the problem it was."""
+    stored = job.error or {"detail": f"The job ended as {job.status}.", "code": f"job_{job.status}"}
+    error = LoraManagerError(stored.get("detail", "The job failed; see the log."), job_id=job.id)
+    error.status = stored.get("status", 409)
+    error.code = stored.get("code", "internal_error")
+    error.title = "Archive job failed"
+    return error
