@@ -42,6 +42,8 @@ from lora_manager_core.generation.sweep import SweepMode
 from lora_manager_core.generation.sweep_job import SweepJob
 from lora_manager_core.generation.thumbnails import ThumbnailFolder
 from lora_manager_core.generation.usage import UsageRecorder
+from lora_manager_core.import_export.archive_writer import ArchiveWriter
+from lora_manager_core.import_export.snapshot import Snapshots
 from lora_manager_core.library.ingest import describe_single_file
 from lora_manager_core.library.scan import LibraryScan
 from lora_manager_core.library.service import LibraryService
@@ -164,6 +166,9 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     services.add(FollowingService(database, jobs, feed))
     thumbnails = ThumbnailFolder(settings.data_dir / "thumbnails")
     results = services.add(ResultService(database, pictures, thumbnails))
+    unfinished = settings.data_dir / "unfinished"
+    snapshots = Snapshots(database, roots, settings.outputs, settings.without_secrets, unfinished)
+    services.add(ArchiveWriter(snapshots))
     services.add(ReuseService(results, ActiveSetService(database)))
     return Application(settings, database, services)
 

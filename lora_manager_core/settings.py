@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 _PREFIX = "LORA_MANAGER_"
+_SECRETS = ("api_key", "database_url", "redis_url", "sdnext_password", "sdnext_user")
 
 
 class Settings(BaseSettings):
@@ -139,6 +140,15 @@ class Settings(BaseSettings):
             self.database_url or f"sqlite:///{(self.data_dir / 'lora-manager.sqlite3').as_posix()}"
         )
 
+    def without_secrets(self) -> dict[str, Any]:
+        """The settings in force as JSON can say them, without what lets somebody in anywhere."""
+        shown = self.model_dump(mode="json", exclude=set(_SECRETS))
+        return {
+            name: value
+            for name, value in shown.items()
+            if not (isinstance(value, str) and _has_password(value))
+        }
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -156,3 +166,8 @@ class Settings(BaseSettings):
         )
         toml = TomlConfigSettingsSource(settings_cls, toml_file=Path(folder) / "config.toml")
         return init_settings, env_settings, toml
+
+
+def _has_password(text: str) -> bool:
+    """Whether it is an address with a login in it (`http://user:password@host`)."""
+    return "://" in text and "@" in text

@@ -168,6 +168,10 @@ class Adapters:
         found = {row[0]: _record_from_row(row[1:]) for row in rows}
         return [found[number] for number in numbers if number in found]
 
+    def selection(self, query: AdapterQuery) -> Select[tuple[int]]:
+        """The statement for the row numbers (`pk`) of all that the query's filters leave."""
+        return self._filtered(select(ADAPTERS.c.pk), query)
+
     def count(self, query: AdapterQuery) -> int:
         """How many records the query's filters leave."""
         counted = self._filtered(select(func.count()).select_from(ADAPTERS), query)

@@ -45,7 +45,7 @@ class ArchivedTable:
     @property
     def name(self) -> str:
         """The table's name."""
-        return self.table.name
+        return str(self.table.name)
 
     @property
     def table(self) -> Table:

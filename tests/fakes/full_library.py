@@ -1,0 +1,96 @@
+"""A library that has everything an archive can hold: what people wrote, made and chose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lora_manager_core.db.models import (
+    Choice,
+    ExcludedFile,
+    Job,
+    JobAttempt,
+    Result,
+    ResultImage,
+)
+from lora_manager_core.db.unit_of_work import Database
+from tests.fakes.runs import add_run
+
+OLD, NEW = "2024-01-10T10:00:00.000000Z", "2025-06-10T10:00:00.000000Z"
+
+
+def add_side_files(library: Path) -> None:
+    """A side file and two pictures beside `alice`, a text beside `Zebra`."""
+    folder = library / "characters"
+    (folder / "alice.json").write_text('{"notes": "from Ünna"}', encoding="utf-8")
+    Image.new("RGB", (8, 8), "red").save(folder / "alice.preview.png")
+    Image.new("RGB", (8, 8), "blue").save(folder / "alice.jpg")
+    (library / "styles" / "Zebra.txt").write_text("stripes", encoding="utf-8")
+
+
+def add_people_data(database: Database, outputs: Path, adapter_id: str) -> None:
+    """Two results with a picture each, a delivery, a scan, a run, a choice, a file left out."""
+    (outputs / "2024").mkdir(parents=True, exist_ok=True)
+    with database.write() as session:
+        for number, moment in enumerate((OLD, NEW)):
+            job_id = f"job-{number}"
+            picture = outputs / "2024" / f"{job_id}-0.png"
+            Image.new("RGB", (16, 16), (number, 0, 0)).save(picture)
+            session.add(_job(job_id, "generation.picture", "gpu", moment, work=3.5))
+            session.flush()
+            session.add(
+                JobAttempt(
+                    job_id=job_id, number=1, owner="me", started_at=moment, outcome="succeeded"
+                )
+            )
+            session.add(
+                Result(
+                    job_id=job_id,
+                    finished_at=moment,
+                    rating=4,
+                    is_favorite=True,
+                    prompt_key="a cat",
+                )
+            )
+            session.add(
+                ResultImage(
+                    job_id=job_id,
+                    number=0,
+                    file_path=str(picture),
+                    width=16,
+                    height=16,
+                    seed=2**40,
+                    infotext="a cat\nSteps: 1",
+                    created_at=moment,
+                )
+            )
+        session.add(_job("delivery-0", "delivery.http", "delivery", NEW))
+        session.add(_job("scan-0", "library.scan", "library", NEW))
+        session.add(Choice(name="injection", value={"on": True, "why": "ünd"}))
+        session.add(
+            ExcludedFile(
+                file_key="/gone.safetensors",
+                file_path="/gone.safetensors",
+                name="gone",
+                excluded_at=OLD,
+            )
+        )
+    add_run(database, OLD, {adapter_id: 0.8, None: 0.3})
+
+
+def _job(job_id: str, kind: str, lane: str, moment: str, **more: Any) -> Job:
+    return Job(
+        id=job_id,
+        kind=kind,
+        lane=lane,
+        status="succeeded",
+        payload={"prompt": "a cat <lora:alice:1.000>"},
+        result={"images": 1},
+        created_at=moment,
+        started_at=moment,
+        finished_at=moment,
+        idempotency_key=f"key {job_id}",
+        **more,
+    )
