@@ -8,7 +8,9 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +85,25 @@ def redis_url() -> str:
     return os.environ[REDIS_URL]
 
 
+@pytest.fixture
+def make_database_url(tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Makes an empty database of this test's own, a `sqlite` file or in `postgres`; its URL."""
+    names = count(1)
+    with ExitStack() as made:
+
+        def _make(kind: str) -> str:
+            if kind == "sqlite":
+                file = tmp_path / f"test{next(names)}.sqlite3"
+                return f"sqlite:///{file.as_posix()}"
+            return made.enter_context(_postgres_schema(os.environ[POSTGRES_URL]))
+
+        yield _make
+
+
 @pytest.fixture(params=DATABASES)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, make_database_url: Callable[[str], str]) -> str:
     """The URL of an empty database of this test's own: a SQLite file, then PostgreSQL."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{(tmp_path / 'test.sqlite3').as_posix()}"
-    else:
-        yield from _postgres_schema(os.environ[POSTGRES_URL])
+    return make_database_url(request.param)
 
 
 @pytest.fixture
@@ -103,6 +117,7 @@ def database(database_url: str) -> Iterator[Database]:
         opened.close()
 
 
+@contextmanager
 def _postgres_schema(server: str) -> Iterator[str]:
     """A schema of its own in the one test database: much quicker to make than a database."""
     name = f"test_{uuid.uuid4().hex}"
