@@ -7,7 +7,7 @@ folder; importing and restoring know only this.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -91,6 +91,10 @@ class Archive(ABC):
     @abstractmethod
     def pictures(self) -> Mapping[tuple[str, int], ArchivedFile]:
         """The pictures of results, by job id and number; `kind` says nothing there."""
+
+    @abstractmethod
+    def members(self) -> Collection[str]:
+        """The names of all members, those included that nothing is done with."""
 
     @abstractmethod
     def copy(self, member: str, target: Path, on_bytes: Callable[[int], None]) -> str:
