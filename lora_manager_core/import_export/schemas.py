@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from lora_manager_core.adapters.schemas import ListQuery
 from lora_manager_core.common.schema import RequestModel
 
 AdapterId = Annotated[str, Field(max_length=100)]
@@ -71,6 +72,16 @@ class ExportRequest(Contents):
     background: bool = Field(
         False, description="Make it as a job, to be downloaded (and resumed) from `/exports`."
     )
+
+    @field_validator("filter")
+    @classmethod
+    def _known_filter(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            unknown = sorted(set(value) - set(ListQuery.model_fields))
+            if unknown:
+                raise ValueError(f"`GET /adapters` has no parameter {', '.join(unknown)}")
+            ListQuery.model_validate(value)
+        return value
 
 
 class ExportEstimate(BaseModel):
@@ -270,6 +281,12 @@ class BackupCreated(BaseModel):
     size: int | None
     created_at: str
     job_id: str
+
+
+class VerifyRequest(RequestModel):
+    """What is needed to read an encrypted backup."""
+
+    password: Password | None = None
 
 
 class Verification(BaseModel):

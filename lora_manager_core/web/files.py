@@ -17,12 +17,18 @@ _REFUSED = (400, 416)
 
 
 class FileAnswer(FileResponse):
-    """A file that exists; beyond what Starlette does, 304 for whom has it already."""
+    """A file that exists; beyond what Starlette does, 304 for whom has it already.
 
-    def __init__(self, path: Path, media_type: str, cache_control: str) -> None:
+    With `file_name` browsers store it under that name instead of showing it.
+    """
+
+    def __init__(
+        self, path: Path, media_type: str, cache_control: str, file_name: str | None = None
+    ) -> None:
         super().__init__(
             path,
             media_type=media_type,
+            filename=file_name,
             headers={"Cache-Control": cache_control, "X-Content-Type-Options": "nosniff"},
             stat_result=path.stat(),
         )
