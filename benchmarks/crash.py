@@ -13,26 +13,20 @@ nothing was lost, doubled or stuck.
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
 import os
 import random
-import socket
-import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from killable import ROOT, Server, ask, reading
 from PIL import Image
 from sqlalchemy import select
 
@@ -40,8 +34,7 @@ from lora_manager_core.db.models import Job, JobAttempt, Result, ResultImage
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.queueing.base import CANCELLED, ENDED, FAILED, SUCCEEDED
 
-_ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(_ROOT), str(_ROOT / ".ci")]
+sys.path[:0] = [str(ROOT), str(ROOT / ".ci")]
 
 from servers import own_servers  # noqa: E402 - beside ./check, which has no package
 
@@ -91,7 +84,7 @@ def run(folder: Path, url: str, kills: int, seed: int) -> int:
     told, done = Told(), threading.Event()
     prefix = f"crash-{uuid.uuid4().hex}-"
     with FakeSdnext() as sdnext:
-        server = Server(folder, url, sdnext.url)
+        server = Server(folder, url, ["--sdnext-url", sdnext.url])
         clients = [
             threading.Thread(
                 target=be_client,
@@ -123,70 +116,6 @@ def run(folder: Path, url: str, kills: int, seed: int) -> int:
     print(f"{kills} kills in {took_s:.0f} s; start to first answer: {server.usual_start_s:.1f} s")
     print(f"requests repeated after a broken connection: {told.repeats}")
     return report(url, prefix, folder / "outputs", told, stuck)
-
-
-class Server:
-    """`lora-manager serve` on one port, as often as it has to be started."""
-
-    def __init__(self, folder: Path, url: str, sdnext_url: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        options = ["--port", str(self.port), "--data-dir", str(folder), "--sdnext-url", sdnext_url]
-        self._command = [sys.executable, "-m", "lora_manager_core.cli", "serve", *options]
-        self._environment = {**os.environ, "LORA_MANAGER_DATABASE_URL": url}
-        self._log = folder / "server.log"
-        self._starts: list[float] = []
-        self._began = 0.0
-
-    @property
-    def usual_start_s(self) -> float:
-        """Seconds from the start to the first answer, the median."""
-        return statistics.median(self._starts)
-
-    def start(self) -> None:
-        """Start it, and do not wait."""
-        self._began = time.monotonic()
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, env=self._environment, cwd=_ROOT, stdout=log, stderr=log
-            )
-
-    def wait_until_ready(self) -> None:
-        """Block until it answers."""
-        while True:
-            try:
-                if ask(self.port, "GET", "/v1/health")[0] == 200:
-                    self._starts.append(time.monotonic() - self._began)
-                    return
-            except OSError:
-                time.sleep(0.02)
-            if self._process.poll() is not None:
-                sys.exit(f"The server ended by itself:\n{self._log.read_text()[-3000:]}")
-
-    def kill(self) -> None:
-        """As the kernel does when memory runs out: at once, and without a word."""
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> None:
-        """In order."""
-        self._process.terminate()
-        self._process.wait(60)
-
-
-def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-    """Status and JSON of one request; OSError where the connection broke."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        content = None if body is None else json.dumps(body)
-        connection.request(method, path, content, {"Content-Type": "application/json", **headers})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    except (http.client.HTTPException, ValueError) as broken:  # in the middle of the answer
-        raise ConnectionError from broken
-    finally:
-        connection.close()
 
 
 def be_client(
@@ -236,21 +165,11 @@ def wait_for_ends(url: str, prefix: str) -> list[Job]:
     """Let the server finish what is left; gives the jobs that have not ended even so."""
     give_up_at = time.monotonic() + _DRAIN_S
     while True:
-        with _read(url) as session:
+        with reading(url) as session:
             left = [job for job in _jobs(session, prefix) if job.status not in ENDED]
         if not left or time.monotonic() > give_up_at:
             return left
         time.sleep(0.2)
-
-
-@contextmanager
-def _read(url: str) -> Iterator[Any]:
-    database = Database(url)
-    try:
-        with database.read() as session:
-            yield session
-    finally:
-        database.close()
 
 
 def _jobs(session: Any, prefix: str) -> list[Job]:
@@ -259,7 +178,7 @@ def _jobs(session: Any, prefix: str) -> list[Job]:
 
 def report(url: str, prefix: str, outputs: Path, told: Told, stuck: list[Job]) -> int:
     """Compare what clients were told with what is there, and print it; gives the exit status."""
-    with _read(url) as session:
+    with reading(url) as session:
         jobs = {job.id: job for job in _jobs(session, prefix)}
         attempts = [
             attempt
