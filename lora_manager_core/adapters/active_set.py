@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lora_manager_core.adapters.repository import Adapters
-from lora_manager_core.adapters.schemas import MAX_WEIGHT
 from lora_manager_core.adapters.writer import AdapterWriter
-from lora_manager_core.common.lora_tokens import LoraToken, find_tokens
+from lora_manager_core.common.lora_tokens import MAX_WEIGHT, LoraToken, find_tokens
 from lora_manager_core.db.models import Adapter
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.errors import Unprocessable

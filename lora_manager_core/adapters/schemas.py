@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lora_manager_core.common.lora_tokens import MAX_WEIGHT
 from lora_manager_core.common.schema import LongText, Name, RequestModel, ShortText, Word
 
-#: The strongest an adapter may be, in either direction.
-MAX_WEIGHT = 100.0
 Weight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
 Ordinal = Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
 Words = Annotated[list[Word], Field(max_length=1000)]

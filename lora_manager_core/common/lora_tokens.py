@@ -12,6 +12,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+#: The strongest an adapter may be, in either direction.
+MAX_WEIGHT = 100.0
+
 _TOKEN = re.compile(r"<lora:([^>]+)>")
 _UNWRITABLE = re.compile(r"[:<>=\r\n]")
 

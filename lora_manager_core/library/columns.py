@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from lora_manager_core.common.clock import utc_now
+from lora_manager_core.common.lora_tokens import MAX_WEIGHT
 from lora_manager_core.common.words import distinct_words
 from lora_manager_core.library.facts import AdapterFacts, read_facts
 from lora_manager_core.library.side_files import SideFacts, read_side_files
@@ -58,7 +59,7 @@ def columns_from_file(found: FoundFile) -> dict[str, Any]:
         "tags": distinct_words(facts.tags),
         "trained_words": distinct_words(facts.trained_words),
         "triggers": [],
-        "weight": 1.0 if side.preferred_weight is None else side.preferred_weight,
+        "weight": _weight(side.preferred_weight),
         "nsfw_level": side.nsfw_level,
         "activation_text": side.activation_text,
         "notes": side.notes,
@@ -74,6 +75,11 @@ def columns_from_file(found: FoundFile) -> dict[str, Any]:
         "alpha": facts.alpha,
         "last_ingested_at": utc_now(),
     }
+
+
+def _weight(preferred: float | None) -> float:
+    """What a side file recommends, unless nobody could set that by hand."""
+    return 1.0 if preferred is None or abs(preferred) > MAX_WEIGHT else preferred
 
 
 def _canonical(side: SideFacts) -> str | None:

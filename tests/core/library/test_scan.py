@@ -58,6 +58,13 @@ class TestFirstScan:
         assert alice["author_username"] == "tenniel"
         assert alice["preview_url"] == f"/v1/adapters/{alice['id']}/preview"
 
+    def test_a_weight_that_nobody_could_set_by_hand_is_not_taken(self, home):
+        for name, weight in (("far", 101), ("near", -100)):
+            write_lora(home.library / f"{name}.safetensors")
+            (home.library / f"{name}.json").write_text(json.dumps({"preferred weight": weight}))
+        home.scan()
+        assert (home.adapter("far")["weight"], home.adapter("near")["weight"]) == (1.0, -100.0)
+
 
 class TestRescan:
     def test_opens_nothing_when_nothing_changed(self, home):
