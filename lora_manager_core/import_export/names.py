@@ -31,6 +31,7 @@ _ENDINGS = tuple(
     )
 )
 _FORBIDDEN = frozenset('<>"|?*:\\/')
+_FORBIDDEN_ANYWHERE = re.compile(r'[<>"|?*:]')
 _DRIVE = re.compile(r"[A-Za-z]:")
 #: Devices of Windows, whatever their ending; `NFKC` makes COM¹ of the same kind.
 _RESERVED = frozenset(
@@ -55,7 +56,7 @@ def check_member_name(raw: str) -> str:
 
 def shown(name: str) -> str:
     """A name from outside as it can stand in a message: short, nothing invisible in it."""
-    plain = "".join(c if unicodedata.category(c) not in _INVISIBLE else "�" for c in name[:200])
+    plain = "".join("�" if _is_invisible(c) else c for c in name[:200])
     return plain if len(plain) <= 120 else plain[:119] + "…"
 
 
@@ -91,9 +92,11 @@ def _why_unsafe(raw: str) -> str | None:
         return "has no name"
     if len(raw) > MAX_PATH_LENGTH:
         return f"has a name of over {MAX_PATH_LENGTH} characters"
-    if any(unicodedata.category(c) in _INVISIBLE for c in raw):
+    # Of plain names there may be a million; they need no look at each character.
+    ascii_only = raw.isascii()
+    if not raw.isprintable() if ascii_only else any(map(_is_invisible, raw)):
         return "has control, invisible or broken characters in its name"
-    plain = unicodedata.normalize("NFKC", raw)
+    plain = raw if ascii_only else unicodedata.normalize("NFKC", raw)
     if "\\" in raw or "\\" in plain:
         return "has a backslash in its name"
     if raw.startswith("/"):
@@ -102,6 +105,8 @@ def _why_unsafe(raw: str) -> str | None:
         return "has a path with a drive letter"
     if plain.count("/") != raw.count("/"):
         return "has a character in its name that stands for a slash"
+    if _FORBIDDEN_ANYWHERE.search(raw):
+        return 'has one of the characters < > " | ? * : in its name'
     for part in raw.removesuffix("/").split("/"):
         why = _why_unsafe_part(part)
         if why:
@@ -110,20 +115,22 @@ def _why_unsafe(raw: str) -> str | None:
 
 
 def _why_unsafe_part(part: str) -> str | None:
-    plain = unicodedata.normalize("NFKC", part)
+    plain = part if part.isascii() else unicodedata.normalize("NFKC", part)
     if not part:
         return "has an empty part in its path"
     if not plain.strip(". "):
         return "leads to another folder, or has a part of dots or spaces only"
     if part[-1] in ". ":
         return "has a part that ends with a dot or a space"
-    if any(c in _FORBIDDEN for c in part):
-        return 'has one of the characters < > " | ? * : in its name'
     if _is_reserved(plain):
         return "has a name that Windows reserves for devices"
     if len(part.encode()) > MAX_PART_BYTES:
         return f"has a part of over {MAX_PART_BYTES} bytes in its path"
     return None
+
+
+def _is_invisible(character: str) -> bool:
+    return unicodedata.category(character) in _INVISIBLE
 
 
 def _is_reserved(plain: str) -> bool:
@@ -142,7 +149,7 @@ def _clean(name: str) -> str:
 
 
 def _is_unsafe(character: str) -> bool:
-    if character in _FORBIDDEN or unicodedata.category(character) in _INVISIBLE:
+    if character in _FORBIDDEN or _is_invisible(character):
         return True
     plain = unicodedata.normalize("NFKC", character)
     return "/" in plain or "\\" in plain

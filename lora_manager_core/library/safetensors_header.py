@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -79,6 +79,13 @@ class Header:
         return self.table.entries
 
 
+class Readable(Protocol):
+    """What bytes can be read from, like a file that was opened as `rb`."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """At most `size` bytes; none at the end."""
+
+
 def read_header(path: str | os.PathLike[str]) -> Header:
     """Read and check the header of one file; raises HeaderUnreadable and nothing else.
 
@@ -88,26 +95,30 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123  10,000 of these per scan
             status = os.fstat(file.fileno())
-            size = status.st_size
-            start = file.read(_FIRST_READ)
-            length = _checked_length(start, size)
-            end = _LENGTH_BYTES + length
-            raw = start[_LENGTH_BYTES:end]
-            if end > len(start):
-                raw += _read(file, end - len(start))
+            return read_header_from(file, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise HeaderUnreadable(_why_not_read(error)) from error
     except ValueError as error:
         if isinstance(error, HeaderUnreadable):
             raise
         raise HeaderUnreadable("cannot be read: the path is not a possible file name") from error
+
+
+def read_header_from(file: Readable, size: int, mtime_ns: int = 0) -> Header:
+    """The same of anything of `size` bytes that is read from its beginning."""
+    start = _read(file, min(_FIRST_READ, size))
+    length = _checked_length(start, size)
+    end = _LENGTH_BYTES + length
+    raw = start[_LENGTH_BYTES:end]
+    if end > len(start):
+        raw += _read(file, end - len(start))
     if len(raw) < length:
         raise HeaderUnreadable("the file ends inside its header")
     metadata, table = _parse(raw)
     missing = table.data_bytes - (size - end)
     if missing > 0:
         raise HeaderUnreadable(f"the file is cut off: {missing} bytes of its tensors are missing")
-    return Header(metadata, table, end, size, status.st_mtime_ns)
+    return Header(metadata, table, end, size, mtime_ns)
 
 
 def read_scalar(path: str | os.PathLike[str], header: Header, key: str) -> float | None:
@@ -156,7 +167,7 @@ def _checked_length(start: bytes, file_size: int) -> int:
     return length
 
 
-def _read(file: Any, count: int) -> bytes:
+def _read(file: Readable, count: int) -> bytes:
     """`count` bytes, fewer at the end of the file; an unbuffered read may stop anywhere."""
     pieces = []
     while count > 0:

@@ -1,0 +1,266 @@
+"""Whether records and rows of an archive can be stored: their columns, types, lengths and bounds.
+
+They are held against the schema that they will be inserted into, and against what the API lets a
+person set. References from one row to another are the importer's to check.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import BigInteger, Boolean, Column, Float, Integer
+
+from lora_manager_core.adapters.schemas import TriggerGroup
+from lora_manager_core.common.clock import utc_text
+from lora_manager_core.common.lora_tokens import MAX_WEIGHT, unwritable_characters
+from lora_manager_core.db.models import Adapter, Job, JobAttempt
+from lora_manager_core.db.types import JsonText
+from lora_manager_core.errors import ArchiveRefused
+from lora_manager_core.import_export.names import shown
+from lora_manager_core.import_export.tables import RECORD_COLUMNS, ArchivedTable
+from lora_manager_core.queueing.base import CANCELLED, DELIVERY_LANE, ENDED, GPU_LANE, UNFINISHED
+from lora_manager_core.queueing.store import ABANDONED, RELEASED
+
+#: orjson writes no JSON that is nested deeper than 254.
+_MAX_DEPTH = 200
+_MAX_DIMENSION = 1_000_000
+_UUID_LENGTH = 36
+_TIME_LENGTH = 27
+
+_Problem = str | None
+
+
+def check_record(given: Any, what: str) -> dict[str, Any]:
+    """All columns of an adapter, as our own archives have them.
+
+    Raises:
+        ArchiveRefused: columns are missing, unknown, or cannot be stored; `what` says whose.
+    """
+    return _checked(Adapter.__table__.columns, RECORD_COLUMNS, given, what)
+
+
+def check_columns(given: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Some columns of an adapter, as other makers have them; raises as `check_record` does."""
+    return _checked(Adapter.__table__.columns, tuple(given), given, what)
+
+
+def check_row(table: ArchivedTable, given: Any, what: str, *, may_lack: str = "") -> dict[str, Any]:
+    """One row of a table; unfinished jobs come out as cancelled, for nothing of an archive runs.
+
+    `may_lack` names a column that not every archive has. Raises as `check_record` does.
+    """
+    columns = tuple(
+        name
+        for name in table.columns
+        if name != may_lack or (isinstance(given, dict) and name in given)
+    )
+    row = _checked(table.table.columns, columns, given, what)
+    if table.model is Job and row["status"] in UNFINISHED:
+        return _cancelled(row)
+    if table.model is JobAttempt and row["outcome"] is None:
+        return {**row, "outcome": ABANDONED, "ended_at": row["ended_at"] or row["started_at"]}
+    return row
+
+
+def is_id(value: Any) -> bool:
+    """Whether this is a UUID as we write them."""
+    if not isinstance(value, str) or len(value) != _UUID_LENGTH:
+        return False
+    try:
+        return str(uuid.UUID(value)) == value
+    except ValueError:
+        return False
+
+
+def _checked(columns: Any, wanted: Collection[str], given: Any, what: str) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise _refused(what, "it is not a JSON object")
+    unknown = sorted(given.keys() - set(wanted))
+    if unknown:
+        raise _refused(what, f"it has a field “{shown(unknown[0])}” that is not known here")
+    for name in wanted:
+        if name not in given:
+            raise _refused(what, f"its field “{name}” is missing")
+        problem = _problem(columns[name], given[name])
+        if problem:
+            raise _refused(what, f"its field “{name}” {problem}")
+    return {name: given[name] for name in wanted}
+
+
+def _problem(column: Column[Any], value: Any) -> _Problem:
+    """What is wrong with a value, as the end of a sentence."""
+    if value is None:
+        return None if column.nullable else "may not be null"
+    key = f"{column.table.name}.{column.name}"
+    problem = _type_problem(column, value)
+    if problem is None and key in _RULES:
+        problem = _RULES[key](value)
+    return problem
+
+
+def _type_problem(column: Column[Any], value: Any) -> _Problem:
+    kind = column.type
+    if isinstance(kind, JsonText):
+        return _json_problem(value)
+    if isinstance(kind, Boolean):
+        return None if type(value) is bool else "is neither true nor false"
+    if isinstance(kind, Integer):
+        bits = 63 if isinstance(kind, BigInteger) else 31
+        if type(value) is not int:
+            return "is not a whole number"
+        return None if -(2**bits) <= value < 2**bits else "is too large a number"
+    if isinstance(kind, Float):
+        if type(value) not in (int, float):
+            return "is not a number"
+        return None if math.isfinite(value) else "is not finite"
+    return _text_problem(value, getattr(kind, "length", None))
+
+
+def _text_problem(value: Any, length: int | None) -> _Problem:
+    if not isinstance(value, str):
+        return "is not a text"
+    if "\0" in value:
+        return "holds a NUL character, which cannot be stored"
+    if length == _UUID_LENGTH:
+        return None if is_id(value) else "is not an id (UUID)"
+    if length == _TIME_LENGTH:
+        return None if _is_time(value) else "is not a time"
+    if length is not None and len(value) > length:
+        return f"is longer than {length} characters"
+    return None
+
+
+def _is_time(value: str) -> bool:
+    try:
+        moment = datetime.fromisoformat(value[:-1] + "+00:00")
+    except ValueError:
+        return False
+    return value.endswith("Z") and utc_text(moment) == value
+
+
+def _json_problem(value: Any) -> _Problem:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _MAX_DEPTH:
+            return "is nested too deeply"
+        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
+            return "holds a number that is not finite"
+        level = [child for item in level for child in _children(item)]
+    return None
+
+
+def _children(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
+
+
+def _between(low: float, high: float) -> Callable[[Any], _Problem]:
+    return lambda value: None if low <= value <= high else f"is not between {low:g} and {high:g}"
+
+
+def _one_of(*words: str) -> Callable[[Any], _Problem]:
+    return lambda value: None if value in words else f"is none of {', '.join(words)}"
+
+
+def _object(value: Any) -> _Problem:
+    return None if isinstance(value, dict) else "is not a JSON object"
+
+
+def _words(value: Any) -> _Problem:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        return "is not a list of texts"
+    return "holds a NUL character" if any("\0" in word for word in value) else None
+
+
+def _trigger_groups(value: Any) -> _Problem:
+    if not isinstance(value, list):
+        return "is not a list"
+    try:
+        for group in value:
+            TriggerGroup.model_validate(group)
+    except ValidationError:
+        return "holds something that is no group of trigger words"
+    return None
+
+
+def _name(value: str) -> _Problem:
+    if not value.strip():
+        return "is empty"
+    unwritable = unwritable_characters(value)
+    return f"holds {' '.join(unwritable)!r}, which no prompt can" if unwritable else None
+
+
+_weight = _between(-MAX_WEIGHT, MAX_WEIGHT)
+_count = _between(0, 2**63)
+_size = _between(1, _MAX_DIMENSION)
+_rating = _between(1, 5)
+
+#: What must be true of a value beyond its type, by table and column.
+_RULES: Mapping[str, Callable[[Any], _Problem]] = {
+    "adapters.name": _name,
+    "adapters.weight": _weight,
+    "adapters.weight_min": _weight,
+    "adapters.weight_max": _weight,
+    "adapters.weight_te": _weight,
+    "adapters.archetype_confidence": _between(0, 1),
+    "adapters.nsfw_level": _between(0, 64),
+    "adapters.rating": _rating,
+    "adapters.ordinal": _between(-1_000_000_000, 1_000_000_000),
+    "adapters.visibility": _one_of("Public", "Private", "Unlisted"),
+    "adapters.origin": _one_of("person", "scan"),
+    "adapters.file_size": _count,
+    "adapters.tags": _words,
+    "adapters.trained_words": _words,
+    "adapters.triggers": _words,
+    "adapters.edited_fields": _words,
+    "adapters.trigger_groups": _trigger_groups,
+    "adapters.stats": _object,
+    "adapters.extra": _object,
+    "jobs.lane": _one_of(GPU_LANE, DELIVERY_LANE),
+    "jobs.status": _one_of(*UNFINISHED, *ENDED),
+    "jobs.payload": _object,
+    "jobs.result": _object,
+    "jobs.error": _object,
+    "jobs.progress": _between(0, 1),
+    "jobs.attempts": _count,
+    "jobs.retries_left": _count,
+    "job_attempts.number": _count,
+    "job_attempts.outcome": _one_of(*ENDED, RELEASED, ABANDONED),
+    "job_attempts.error": _object,
+    "results.rating": _rating,
+    "result_images.number": _count,
+    "result_images.width": _size,
+    "result_images.height": _size,
+    "generation_runs.id": _count,
+    "generation_runs.images": _count,
+    "generation_runs.duration_s": _count,
+    "run_adapters.run_id": _count,
+    "run_adapters.position": _count,
+}
+
+
+def _cancelled(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **row,
+        "status": CANCELLED,
+        "finished_at": row["finished_at"] or row["started_at"] or row["created_at"],
+        "not_before": None,
+        "error": {
+            "code": "job_not_taken_along",
+            "detail": "The job had not ended when the archive was made; begin it again if it is "
+            "still wanted.",
+            "status": 409,
+        },
+    }
+
+
+def _refused(what: str, why: str) -> ArchiveRefused:
+    return ArchiveRefused(f"The archive is refused: {what} cannot be stored: {why}.")
