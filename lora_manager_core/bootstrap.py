@@ -14,6 +14,7 @@ from lora_manager_core.backends.base import GenerationBackend, PromptName
 from lora_manager_core.backends.diffusers_local import DiffusersBackend
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
 from lora_manager_core.backends.registry import BackendRegistry
+from lora_manager_core.common.paths import is_inside
 from lora_manager_core.compose.injection import InjectionService
 from lora_manager_core.compose.schemas import DeliveryRequest, DeliveryStarted
 from lora_manager_core.compose.service import ComposeService
@@ -42,8 +43,21 @@ from lora_manager_core.generation.sweep import SweepMode
 from lora_manager_core.generation.sweep_job import SweepJob
 from lora_manager_core.generation.thumbnails import ThumbnailFolder
 from lora_manager_core.generation.usage import UsageRecorder
+from lora_manager_core.import_export.archive_jobs import ArchiveJobs
 from lora_manager_core.import_export.archive_writer import ArchiveWriter
+from lora_manager_core.import_export.backup_folder import BackupFolder
+from lora_manager_core.import_export.backup_job import BackupJob
+from lora_manager_core.import_export.backup_maker import BackupMaker
+from lora_manager_core.import_export.backups import BackupService
+from lora_manager_core.import_export.export_folder import ExportFolder
+from lora_manager_core.import_export.exports import ExportService
+from lora_manager_core.import_export.import_job import ImportJob
+from lora_manager_core.import_export.importer import Importer
+from lora_manager_core.import_export.imports import ImportService
+from lora_manager_core.import_export.schedule import BackupScheduler, ScheduleService
+from lora_manager_core.import_export.secrets import Secrets
 from lora_manager_core.import_export.snapshot import Snapshots
+from lora_manager_core.import_export.staging import recover_staged
 from lora_manager_core.library.ingest import describe_single_file
 from lora_manager_core.library.scan import LibraryScan
 from lora_manager_core.library.service import LibraryService
@@ -59,6 +73,7 @@ from lora_manager_core.system.nvml import NvmlDevice
 from lora_manager_core.system.service import SystemService
 from lora_manager_core.web.deps import ServiceRegistry
 from lora_manager_core.web.keys import ApiKeys
+from lora_manager_core.web.uploads import UploadFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +99,27 @@ class Application:
         self.services = services
 
     def start(self, scan: bool = False) -> None:
-        """Bring the schema up to date and begin to work, if asked with a scan; may be repeated."""
+        """Bring the schema up to date and begin to work; may be repeated.
+
+        With `scan`, as servers want it, the library is scanned and backups keep their schedule.
+        """
         self.database.upgrade()
         self.services.get(Feed).start()  # type: ignore[type-abstract]
         self.services.get(ResultService).remove_leftovers()
+        self.services.get(BackupService).remove_leftovers()
+        self.services.get(ExportService).remove_leftovers()
+        self.services.get(ImportService).remove_leftovers()
+        recover_staged(_journals(self.settings), self.services.get(ArchiveJobs).state)
         self.services.get(Jobs).start()
         library = self.services.get(LibraryService)
         if scan and library.has_roots:
             library.start_scan()
+        if scan:
+            self.services.get(BackupScheduler).start()
 
     def stop(self) -> None:
         """Stop working and give everything back; what is unfinished goes on at the next start."""
+        self.services.get(BackupScheduler).stop()
         self.services.get(Jobs).stop()
         self.services.get(BackendRegistry).close()
         self.services.get(UsageRecorder).stop()
@@ -105,7 +130,11 @@ class Application:
 def build_application(settings: Settings, parts: Parts | None = None) -> Application:
     """Everything wired, nothing started."""
     parts = parts or Parts()
-    roots = parts.library_roots or (lambda: settings.library_roots)
+    roots = partial(
+        _all_roots,
+        parts.library_roots or (lambda: settings.library_roots),
+        settings.import_path,
+    )
     database = Database(settings.database)
     feed = parts.feed or _feed(settings)
     runner = JobRunner(database, feed)
@@ -124,7 +153,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     services.add(SocketHub(feed))
     adapters = services.add(AdapterService(database, roots, partial(describe_single_file, roots)))
     scan = LibraryScan(database, roots, partial(_prompt_names, backends))
-    services.add(LibraryService(database, jobs, runner, adapters, scan, roots))
+    library = services.add(LibraryService(database, jobs, runner, adapters, scan, roots))
     services.add(InjectionService(database, parts.can_inject))
     translator = services.add(PromptTranslator(database))
     pictures = services.add(PictureFolder(settings.outputs))
@@ -168,9 +197,47 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     results = services.add(ResultService(database, pictures, thumbnails))
     unfinished = settings.data_dir / "unfinished"
     snapshots = Snapshots(database, roots, settings.outputs, settings.without_secrets, unfinished)
-    services.add(ArchiveWriter(snapshots))
+    writer = services.add(ArchiveWriter(snapshots))
     services.add(ReuseService(results, ActiveSetService(database)))
+    secrets = services.add(Secrets(settings.data_dir / "secrets"))
+    exports = ExportFolder(settings.data_dir / "exports")
+    services.add(ExportService(database, jobs, runner, feed, writer, exports, secrets))
+    archive_jobs = services.add(ArchiveJobs(database, jobs, queue))
+    backups = BackupFolder(settings.data_dir / "backups")
+    maker = services.add(BackupMaker(writer, snapshots, backups))
+    backup_job = services.add(BackupJob(maker, backups, secrets))
+    services.add(
+        BackupService(
+            database, jobs, runner, archive_jobs, backup_job, backups, secrets, unfinished
+        )
+    )
+    importer = services.add(
+        Importer(database, roots, settings.import_path, pictures, settings.data_dir)
+    )
+    uploads = services.add(UploadFolder(settings.data_dir / "uploads"))
+    import_job = ImportJob(importer, uploads, secrets, library, maker.before, _journals(settings))
+    services.add(
+        ImportService(database, jobs, runner, feed, archive_jobs, import_job, uploads, secrets)
+    )
+    schedule = services.add(
+        ScheduleService(database, jobs, backups, settings.backup_every_h, settings.backup_keep)
+    )
+    services.add(BackupScheduler(schedule))
     return Application(settings, database, services)
+
+
+def _all_roots(configured: Callable[[], Sequence[Path]], import_path: Path) -> list[Path]:
+    """The library folders: the configured ones, and that of imports once it is there."""
+    roots = list(configured())
+    path = import_path.absolute()
+    if path.is_dir() and not any(is_inside(path, root) for root in roots):
+        roots.append(path)
+    return roots
+
+
+def _journals(settings: Settings) -> Path:
+    """Where jobs note which files they move."""
+    return settings.data_dir / "journals"
 
 
 def _folders(settings: Settings, roots: Callable[[], Sequence[Path]]) -> list[tuple[str, Path]]:

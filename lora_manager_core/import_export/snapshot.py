@@ -37,6 +37,7 @@ from lora_manager_core.import_export.format import (
     table_member,
 )
 from lora_manager_core.import_export.names import safe_file_name
+from lora_manager_core.import_export.room import require_room
 from lora_manager_core.import_export.schemas import Contents
 from lora_manager_core.import_export.snapshot_index import SnapshotIndex
 from lora_manager_core.import_export.source_files import (
@@ -117,6 +118,8 @@ class Snapshots:
         if not (choice.with_database and self._database.is_sqlite):
             yield self._database, None
             return
+        # SQLite would only say that it is full, and not before it is.
+        require_room(self.scratch, Path(self._database.engine.url.database or "").stat().st_size)
         with tempfile.TemporaryDirectory(dir=self.scratch, ignore_cleanup_errors=True) as folder:
             copy = Path(folder) / "lora-manager.sqlite3"
             _copy_sqlite(self._database, copy, check)
