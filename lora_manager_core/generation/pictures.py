@@ -40,6 +40,15 @@ class PictureFolder:
         self._folder = folder
         self._unfinished = folder / _UNFINISHED
 
+    @property
+    def folder(self) -> Path:
+        """The output folder."""
+        return self._folder
+
+    def place(self, day: str, job_id: str, number: int) -> Path:
+        """Where a picture belongs; `day` is such as `2026-01-31`."""
+        return self._folder / day / f"{job_id}-{number}.png"
+
     def store(self, job_id: str, images: Sequence[GeneratedImage]) -> list[StoredPicture]:
         """Write all pictures of a job; if one cannot be written, none stays.
 
@@ -57,7 +66,7 @@ class PictureFolder:
 
     def store_one(self, job_id: str, number: int, image: GeneratedImage) -> StoredPicture:
         """Write one picture of a job; raises as `store` does."""
-        path = self._folder / utc_now()[:10] / f"{job_id}-{number}.png"
+        path = self.place(utc_now()[:10], job_id, number)
         with _told_as_failure():
             write_whole(path, image.png, self._unfinished)
         return StoredPicture(path, image.width, image.height, image.seed, image.infotext)
@@ -82,13 +91,13 @@ class PictureFolder:
         Raises:
             GenerationFailed: the folder cannot be written.
         """
-        day = self._folder / utc_now()[:10]
+        day = utc_now()[:10]
         moved: list[Path] = []
         with _told_as_failure():
             try:
-                day.mkdir(parents=True, exist_ok=True)
                 for number in range(count):
-                    path = day / f"{job_id}-{number}.png"
+                    path = self.place(day, job_id, number)
+                    path.parent.mkdir(parents=True, exist_ok=True)
                     self._kept(job_id, number).replace(path)
                     moved.append(path)
             except OSError:

@@ -108,6 +108,10 @@ class Archive(ABC):
         """
 
     @abstractmethod
+    def digest(self, member: str, on_bytes: Callable[[int], None]) -> str:
+        """The SHA-256 of a member, read to its end; raises and tells as `copy` does."""
+
+    @abstractmethod
     def verify(self, on_bytes: Callable[[int], None]) -> None:
         """Read every member to its end and compare sizes and hashes. Raises `ArchiveRefused`."""
 

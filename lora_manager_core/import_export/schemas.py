@@ -192,7 +192,9 @@ class ImportResult(BaseModel):
     files_written: int = 0
     bytes_written: int = 0
     adapters: list[ImportedAdapter] = Field(default_factory=list)
+    conflict_count: int = 0
     conflicts: list[ImportConflict] = Field(default_factory=list)
+    ignored_count: int = 0
     ignored: list[IgnoredMember] = Field(default_factory=list)
     tables: dict[str, int] = Field(default_factory=dict, description="Rows taken, by table.")
     backup_id: str | None = Field(None, description="The backup that was made before.")

@@ -15,9 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from anyio.to_thread import run_sync
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
@@ -35,6 +37,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 #: An upload that nobody has written to for so long was left by a process that died.
 _OLD_S = 3600.0
 
+_Model = TypeVar("_Model", bound=BaseModel)
+
 
 @dataclass(slots=True)
 class UploadedFile:
@@ -50,6 +54,21 @@ class Upload:
 
     files: list[UploadedFile] = field(default_factory=list)
     fields: dict[str, bytes] = field(default_factory=dict)
+
+    def json(self, name: str, model: type[_Model]) -> _Model:
+        """A field that holds JSON; without it, the model's defaults.
+
+        Raises:
+            RequestValidationError: it does not fit the model.
+        """
+        try:
+            return model.model_validate_json(self.fields.get(name, b"{}"))
+        except ValidationError as error:
+            problems = [
+                {**problem, "loc": ("body", name, *problem["loc"])}
+                for problem in error.errors(include_url=False, include_input=False)
+            ]
+            raise RequestValidationError(problems) from error
 
 
 class UploadFolder:
