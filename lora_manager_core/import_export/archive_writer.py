@@ -13,6 +13,7 @@ from typing import IO
 
 import orjson
 
+from lora_manager_core.common.files import remove_leftovers
 from lora_manager_core.import_export.choice import Choice
 from lora_manager_core.import_export.format import HASHES, MANIFEST, LeftOut, Manifest, Member
 from lora_manager_core.import_export.piece_stream import PieceStream
@@ -96,6 +97,10 @@ class ArchiveWriter:
                         context.report(due)
         assert stream.written is not None
         return stream.written
+
+    def remove_leftovers(self) -> None:
+        """Remove what a dead process left in the making."""
+        remove_leftovers(self._snapshots.scratch)
 
     def make(
         self,

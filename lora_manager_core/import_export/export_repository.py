@@ -45,7 +45,7 @@ class ExportRepository:
     def unknown(self, adapter_ids: Sequence[str]) -> list[str]:
         """Those of the ids that no adapter has, sorted."""
         known: set[str] = set()
-        for ids in _listed(adapter_ids):
+        for ids in listed(adapter_ids):
             known.update(self._session.scalars(select(ADAPTERS.c.id).where(ADAPTERS.c.id.in_(ids))))
         return sorted(set(adapter_ids) - known)
 
@@ -53,11 +53,18 @@ class ExportRepository:
         self, adapter_ids: Sequence[str] | None, query: AdapterQuery | None
     ) -> Iterator[PlacedRecord]:
         """The chosen adapters, every column of `RECORD_COLUMNS` in their JSON."""
+        for where in self._chosen(adapter_ids, query):
+            yield from self._records(where)
+
+    def records_of(self, numbers: Sequence[int]) -> Iterator[PlacedRecord]:
+        """A few adapters, by their row numbers."""
+        return self._records(ADAPTERS.c.pk.in_(numbers))
+
+    def _records(self, where: ColumnElement[bool]) -> Iterator[PlacedRecord]:
         columns = [_as_stored(ADAPTERS, name) for name in (*RECORD_COLUMNS, *_PLACE)]
         as_json, count = _AsJson(ADAPTERS, RECORD_COLUMNS), len(RECORD_COLUMNS)
-        for where in self._chosen(adapter_ids, query):
-            for row in self._stream(select(*columns).where(where).order_by(ADAPTERS.c.pk)):
-                yield PlacedRecord(as_json(row[:count]), *row[count:])
+        for row in self._stream(select(*columns).where(where).order_by(ADAPTERS.c.pk)):
+            yield PlacedRecord(as_json(row[:count]), *row[count:])
 
     def rows(
         self,
@@ -68,10 +75,7 @@ class ExportRepository:
         """The rows of a table as JSON objects; `dates` limit jobs and what belongs to them."""
         table = archived.table
         query = select(*(_as_stored(table, name) for name in columns))
-        if archived.part == _JOBS.part:
-            query = query.where(*_of_jobs(archived, dates))
-        elif archived.where is not None:
-            query = query.where(archived.where)
+        query = query.where(*chosen_rows(archived, dates))
         yield from map(
             _AsJson(table, columns), self._stream(query.order_by(*table.primary_key.columns))
         )
@@ -82,7 +86,7 @@ class ExportRepository:
         """Job, number and file of the pictures of results."""
         archived = next(table for table in TABLES if table.model is ResultImage)
         c = archived.table.c
-        query = select(c.job_id, c.number, c.file_path).where(*_of_jobs(archived, dates))
+        query = select(c.job_id, c.number, c.file_path).where(*chosen_rows(archived, dates))
         for job_id, number, path in self._stream(query.order_by(c.job_id, c.number)):
             yield str(job_id), int(number), str(path)
 
@@ -95,7 +99,7 @@ class ExportRepository:
         self, adapter_ids: Sequence[str] | None, query: AdapterQuery | None
     ) -> Iterator[ColumnElement[bool]]:
         if adapter_ids is not None:
-            for ids in _listed(list(dict.fromkeys(adapter_ids))):
+            for ids in listed(list(dict.fromkeys(adapter_ids))):
                 yield ADAPTERS.c.id.in_(ids)
         elif query is not None:
             yield ADAPTERS.c.pk.in_(Adapters(self._session).selection(query))
@@ -109,10 +113,12 @@ class ExportRepository:
             yield from rows
 
 
-def _of_jobs(
+def chosen_rows(
     archived: ArchivedTable, dates: tuple[str | None, str | None]
 ) -> list[ColumnElement[bool]]:
-    """Which rows of a table of jobs, or of what belongs to jobs, are archived."""
+    """Which rows of a table are archived; `dates` limit jobs and what belongs to them."""
+    if archived.part != _JOBS.part:
+        return [] if archived.where is None else [archived.where]
     ended = func.coalesce(Job.finished_at, Job.created_at)
     start, end = dates
     wanted = [] if _JOBS.where is None else [_JOBS.where]
@@ -146,6 +152,7 @@ class _AsJson:
         return orjson.dumps(dict(zip(self._columns, values, strict=True)))
 
 
-def _listed(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def listed(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The ids in lists that fit into a statement."""
     for start in range(0, len(ids), _LISTED):
         yield ids[start : start + _LISTED]

@@ -7,6 +7,7 @@ Both keep a description of every member until the end; here those wait in a file
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import queue
 import stat
 import struct
@@ -112,6 +113,15 @@ class ZipWriter:
         self._infos.close()
 
 
+def require_encryption() -> None:
+    """Raise `ExtraNotInstalled` where archives cannot be encrypted."""
+    if importlib.util.find_spec("pyzipper") is None:
+        raise ExtraNotInstalled(
+            "Encrypted archives need the library pyzipper, which is not installed: "
+            "`pip install pyzipper`, or ask for the archive without a password."
+        )
+
+
 class MemberWriter:
     """Takes the bytes of one member; `size` and `sha256` are true once its block has ended."""
 
@@ -135,13 +145,9 @@ class MemberWriter:
 
 def _encrypting(sink: _Sink, password: str) -> tuple[Any, type[zipfile.ZipInfo]]:
     """A writer of AES-256 in the form of WinZip (AE-2), which 7-Zip opens."""
-    try:
-        import pyzipper
-    except ImportError as error:
-        raise ExtraNotInstalled(
-            "Encrypted archives need the library pyzipper, which is not installed: "
-            "`pip install pyzipper`, or ask for the archive without a password."
-        ) from error
+    require_encryption()
+    import pyzipper
+
     archive = pyzipper.AESZipFile(sink, "w", encryption=pyzipper.WZ_AES)
     archive.setpassword(password.encode())
     return archive, pyzipper.zipfile_aes.AESZipInfo
