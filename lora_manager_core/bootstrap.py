@@ -54,10 +54,13 @@ from lora_manager_core.import_export.exports import ExportService
 from lora_manager_core.import_export.import_job import ImportJob
 from lora_manager_core.import_export.importer import Importer
 from lora_manager_core.import_export.imports import ImportService
+from lora_manager_core.import_export.restore_job import RestoreJob
+from lora_manager_core.import_export.restoring import RestoreService
 from lora_manager_core.import_export.schedule import BackupScheduler, ScheduleService
 from lora_manager_core.import_export.secrets import Secrets
 from lora_manager_core.import_export.snapshot import Snapshots
 from lora_manager_core.import_export.staging import recover_staged
+from lora_manager_core.import_export.taking_in import TakingIn
 from lora_manager_core.library.ingest import describe_single_file
 from lora_manager_core.library.scan import LibraryScan
 from lora_manager_core.library.service import LibraryService
@@ -215,9 +218,17 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
         Importer(database, roots, settings.import_path, pictures, settings.data_dir)
     )
     uploads = services.add(UploadFolder(settings.data_dir / "uploads"))
-    import_job = ImportJob(importer, uploads, secrets, library, maker.before, _journals(settings))
+    journals = _journals(settings)
+    taking_in = TakingIn(importer, library, journals)
+    import_job = ImportJob(importer, uploads, secrets, taking_in, maker.before, journals)
     services.add(
         ImportService(database, jobs, runner, feed, archive_jobs, import_job, uploads, secrets)
+    )
+    restore_job = services.add(
+        RestoreJob(database, importer, taking_in, maker, backups, secrets, journals)
+    )
+    services.add(
+        RestoreService(database, jobs, runner, archive_jobs, restore_job, backups, secrets)
     )
     schedule = services.add(
         ScheduleService(database, jobs, backups, settings.backup_every_h, settings.backup_keep)

@@ -11,6 +11,7 @@ from lora_manager_core.common.schema import Problem
 from lora_manager_core.import_export.archive_jobs import ArchiveJobs
 from lora_manager_core.import_export.backups import BackupService
 from lora_manager_core.import_export.paths import PREFIX, both
+from lora_manager_core.import_export.restoring import RestoreService
 from lora_manager_core.import_export.schedule import ScheduleService
 from lora_manager_core.import_export.schemas import (
     ArchiveJob,
@@ -19,6 +20,8 @@ from lora_manager_core.import_export.schemas import (
     BackupRequest,
     BackupSchedule,
     BackupScheduleAnswer,
+    RestoreAnswer,
+    RestoreRequest,
     Verification,
     VerifyRequest,
 )
@@ -29,6 +32,7 @@ from lora_manager_core.web.routing import guarded_router
 router = guarded_router("archives", PREFIX)
 
 Backups = Annotated[BackupService, Depends(Provided(BackupService))]
+Restores = Annotated[RestoreService, Depends(Provided(RestoreService))]
 Schedule = Annotated[ScheduleService, Depends(Provided(ScheduleService))]
 ArchiveJobsOf = Annotated[ArchiveJobs, Depends(Provided(ArchiveJobs))]
 ApiUrl = Annotated[str, Depends(api_url)]
@@ -91,6 +95,18 @@ def verify_backup(
 ) -> Verification:
     """Read every byte of a backup and compare it with its hashes."""
     return service.verify(backup_id, None if request is None else request.password)
+
+
+@router.post(
+    "/backups/{backup_id}/restore",
+    response_model=RestoreAnswer,
+    responses={**_MISSING, **_FULL, 409: {"model": Problem}},
+)
+def restore_backup(
+    service: Restores, backup_id: str, request: Annotated[RestoreRequest | None, Body()] = None
+) -> RestoreAnswer:
+    """Put back what a backup holds, all of it or nothing; what people wrote since gives way."""
+    return service.restore(backup_id, request or RestoreRequest())
 
 
 @router.delete("/backups/{backup_id}", status_code=204, responses=_MISSING)

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lora_manager_core.db.unit_of_work import WriteSession
-from lora_manager_core.errors import ArchiveRefused, LibraryChanged
+from lora_manager_core.errors import ArchiveRefused
 from lora_manager_core.import_export.archive_reader import open_archive
 from lora_manager_core.import_export.contents import Archive
 from lora_manager_core.import_export.import_result import told
 from lora_manager_core.import_export.importer import ByteProgress, Importer
-from lora_manager_core.import_export.plan import ImportPlan, Wishes
+from lora_manager_core.import_export.plan import Wishes
 from lora_manager_core.import_export.schemas import ImportConfig
 from lora_manager_core.import_export.secrets import Secrets
-from lora_manager_core.import_export.staging import StagedFiles, undo_earlier
-from lora_manager_core.library.service import LibraryService
+from lora_manager_core.import_export.staging import undo_earlier
+from lora_manager_core.import_export.taking_in import TakingIn
 from lora_manager_core.queueing.base import JobContext, JobOutcome, JobProgress
 from lora_manager_core.web.uploads import UploadFolder
 
@@ -54,14 +53,14 @@ class ImportJob:
         importer: Importer,
         uploads: UploadFolder,
         secrets: Secrets,
-        library: LibraryService,
+        taking_in: TakingIn,
         backup_before: BackupBefore,
         journals: Path,
     ) -> None:
         self._importer = importer
         self._uploads = uploads
         self._secrets = secrets
-        self._library = library
+        self._taking_in = taking_in
         self._backup_before = backup_before
         self._journals = journals
 
@@ -120,40 +119,5 @@ class ImportJob:
         if backup:
             backup_id = self._backup_before(context, BEFORE_IMPORT, plan.replaced)
         progress.message = "Copying files"
-        return self._stage(context, archive, plan, progress, backup_id)
-
-    def _stage(
-        self,
-        context: JobContext,
-        archive: Archive,
-        plan: ImportPlan,
-        progress: ByteProgress,
-        backup_id: str | None,
-    ) -> JobOutcome:
-        staged = StagedFiles(self._journals, context.job_id, self._importer.roots())
-
-        def _undo() -> None:
-            staged.undo()
-            archive.close()
-
-        def _store(session: WriteSession) -> None:
-            try:
-                self._importer.apply(session, archive, plan, staged)
-            except LibraryChanged:  # this attempt is over; the next one stages anew
-                _undo()
-                raise
-            session.after_commit(archive.close)
-            session.after_commit(self._scan)
-
-        try:
-            self._importer.stage(archive, plan, staged, progress)
-            context.raise_if_cancelled()
-        except BaseException:
-            staged.undo()
-            raise
-        return JobOutcome(told(archive, plan, "imported", backup_id), _store, _undo)
-
-    def _scan(self) -> None:
-        """Have the names of new records resolved, and files that changed read."""
-        if self._library.has_roots:
-            self._library.start_scan()
+        result = told(archive, plan, "imported", backup_id)
+        return self._taking_in.outcome(context, archive, plan, progress, result)

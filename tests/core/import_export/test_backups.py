@@ -164,7 +164,7 @@ class TestDownloading:
 
     @pytest.mark.parametrize(
         ("method", "path"),
-        [("GET", "/file"), ("POST", "/verify"), ("DELETE", "")],
+        [("GET", "/file"), ("POST", "/verify"), ("POST", "/restore"), ("DELETE", "")],
     )
     def test_an_unknown_one_is_not_found(self, home, method, path):
         answer = home.client.request(method, f"{URL}/backups/ghost{path}")
