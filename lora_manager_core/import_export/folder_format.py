@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,7 +21,8 @@ from lora_manager_core.import_export.format import Manifest
 from lora_manager_core.import_export.zip_archive import ZipArchive
 from lora_manager_core.import_export.zip_members import ZipMembers
 
-_RECORD_ENDING = "/record.json"
+#: What archives of other makers have; of one that was packed again, records would get lost.
+_RECORD = re.compile(r"(?:^|/)adapters/[^/]+/(?:record|metadata)\.json$")
 
 
 class FolderArchive(ZipArchive):
@@ -30,6 +32,11 @@ class FolderArchive(ZipArchive):
 
     def __init__(self, opened: ZipMembers, allow_pickles: bool) -> None:
         super().__init__(opened)
+        if any(map(_RECORD.search, opened.members)):
+            raise ArchiveRefused(
+                "The archive holds adapters without their manifest at its top; it was packed "
+                "again, with a folder around its contents perhaps. Import it as it was made."
+            )
         self._records: list[ArchivedRecord] = []
         ignored: list[Ignored] = []
         folders: defaultdict[str, list[str]] = defaultdict(list)
@@ -44,7 +51,11 @@ class FolderArchive(ZipArchive):
             self._add(folder, names, ignored)
         self.ignored = tuple(ignored)
         if not self._records:
-            raise ArchiveRefused(_nothing(opened.members))
+            raise ArchiveRefused(
+                "The archive holds no model files, and nothing else that can be imported."
+                if opened.members
+                else "The archive is empty."
+            )
         self.expanded_bytes = sum(file.size for record in self._records for file in record.files)
         self.manifest = foreign_manifest("a folder that was zipped", len(self._records))
 
@@ -111,14 +122,3 @@ def _is_hidden(name: str) -> bool:
         or any(folder.startswith(".") for folder in folders)
         or "__MACOSX" in folders
     )
-
-
-def _nothing(members: Mapping[str, Any]) -> str:
-    if not members:
-        return "The archive is empty."
-    if any(name.endswith(_RECORD_ENDING) for name in members):
-        return (
-            "The archive holds adapters without their manifest at its top; it was packed again, "
-            "with a folder around its contents perhaps. Import the archive as it was made."
-        )
-    return "The archive holds no model files, and nothing else that can be imported."

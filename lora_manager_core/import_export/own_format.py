@@ -126,8 +126,6 @@ class OwnArchive(ZipArchive):
                 raise damaged(f"{what} has a file whose name is none")
             if mtime_ns is not None and (type(mtime_ns) is not int or abs(mtime_ns) >= 2**63):
                 raise damaged(f"{what} has a file with an impossible time")
-            if member not in self._files:
-                continue
             if PurePosixPath(member).suffix.lower() != PurePosixPath(name).suffix.lower():
                 raise damaged(f"{what} gives a file another ending than it has in the archive")
             if kind != kind_of(name) and kind != "side":
@@ -135,7 +133,8 @@ class OwnArchive(ZipArchive):
             if name.lower() in names:
                 raise damaged(f"{what} names a file twice")
             names.add(name.lower())
-            if kind != "side" or kind_of(name) != "model":  # that has a record of its own
+            # A second model has a record of its own; what is ignored stays in the archive.
+            if member in self._files and (kind != "side" or kind_of(name) != "model"):
                 files.append(self._file(member, kind, name, mtime_ns))
         if sum(file.kind == "model" for file in files) > 1:
             raise damaged(f"{what} has several model files")

@@ -226,11 +226,11 @@ def _check_places(file: BinaryIO, entries: list[Entry], end: int) -> Mapping[int
     """Where each member's bytes begin; members must follow each other without gap or overlap."""
     starts: dict[int, int] = {}
     order = sorted(range(len(entries)), key=lambda index: entries[index].offset)
-    if order and entries[order[0]].offset:
+    bounds = [entries[index].offset for index in order] + [end]
+    if bounds[0]:
         raise damaged("there is something before its first member")
-    for index, following in zip(order, [*order[1:], None], strict=True):
+    for index, next_start in zip(order, bounds[1:], strict=True):
         entry = entries[index]
-        next_start = end if following is None else entries[following].offset
         start = data_start(file, entry)
         data_end = start + entry.packed
         if data_end > next_start:
@@ -238,6 +238,4 @@ def _check_places(file: BinaryIO, entries: list[Entry], end: int) -> Mapping[int
         if not is_descriptor(file, entry, data_end, next_start - data_end):
             raise damaged("there is something hidden between its members")
         starts[index] = start
-    if not order and end:
-        raise damaged("there is something before its directory")
     return starts

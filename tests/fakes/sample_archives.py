@@ -35,9 +35,9 @@ PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(40)
 Members = dict[str, bytes]
 
 
-def model(seed: int = 0) -> bytes:
-    """A small safetensors file."""
-    values = np.random.default_rng(seed).standard_normal((4, 32)).astype(np.float16)
+def model(seed: int = 0, width: int = 32) -> bytes:
+    """A safetensors file of some 16 bytes for each of `width`."""
+    values = np.random.default_rng(seed).standard_normal((4, width)).astype(np.float16)
     return save({"lora_unet_x.lora_down.weight": values, "lora_unet_x.lora_up.weight": values.T})
 
 
@@ -204,7 +204,7 @@ def sealed(members: Mapping[str, bytes], **head: Any) -> Members:
 
 
 def lora_api_members(
-    name: str = "0_ink.safetensors", content: bytes | None = None, **metadata: Any
+    stored_as: str = "0_ink.safetensors", content: bytes | None = None, **metadata: Any
 ) -> Members:
     """What LoraAPIBackend would export: one adapter with its model and its JSON file."""
     folder = f"adapters/{ADAPTER_ID}"
@@ -226,7 +226,7 @@ def lora_api_members(
                         "original_name": "ink.safetensors",
                         "exists": True,
                         "size": len(content),
-                        "archive_path": f"{folder}/files/{name}",
+                        "archive_path": f"{folder}/files/{stored_as}",
                     },
                     {
                         "kind": "primary_local",
@@ -263,7 +263,7 @@ def lora_api_members(
     return {
         MANIFEST: dump(manifest),
         f"{folder}/metadata.json": dump(told),
-        f"{folder}/files/{name}": content,
+        f"{folder}/files/{stored_as}": content,
         f"{folder}/files/1_ink.json": side,
     }
 
