@@ -152,7 +152,9 @@ class _Decider:
             if table in _OF_JOBS and row["job_id"] not in jobs:
                 orphans.add(row["job_id"])
         if table == "run_adapters":
-            known = {row["id"] for row in self._archive.rows("generation_runs")}
+            has_runs = "generation_runs" in self._tables
+            runs = self._archive.rows("generation_runs") if has_runs else ()
+            known = {row["id"] for row in runs}
             if any(row["run_id"] not in known for row in self._archive.rows(table)):
                 raise _orphaned(table)
         for chunk in chunks(orphans):

@@ -113,7 +113,7 @@ class TableWriter:
     def _job(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A job that was given another id is known by that in its own words, too: in its links."""
         job_id = self._decided.jobs[row["id"]]
-        job = {**row, "id": job_id, "retries_left": 0, "not_before": None}
+        job = {**row, "id": job_id}
         if job_id != row["id"] and row["result"] is not None:
             text = orjson.dumps(row["result"]).replace(row["id"].encode(), job_id.encode())
             job["result"] = orjson.loads(text)

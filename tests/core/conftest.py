@@ -89,6 +89,7 @@ def make_home(database_url: str, tmp_path: Path, library: Path) -> Iterator[Call
                     "data_dir": tmp_path / "data",
                     "database_url": database_url,
                     "library_roots": (library,),
+                    "import_path": tmp_path / "loras",
                     **settings,
                 }
             ),
