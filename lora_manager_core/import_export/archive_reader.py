@@ -22,7 +22,8 @@ def open_archive(
 ) -> Archive:
     """The archive in that file; close it.
 
-    With `allow_pickles`, `.pt` and `.ckpt` files are taken as well; they are copied, never opened.
+    With `allow_pickles`, `.pt` and `.ckpt` files are taken as well, and of our own archives damaged
+    `.safetensors` files: a backup brings back what there was. They are copied, never opened.
 
     Raises:
         ArchiveRefused: the file is no archive, is damaged or unsafe, holds nothing that can be

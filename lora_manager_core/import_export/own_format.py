@@ -39,6 +39,7 @@ class OwnArchive(ZipArchive):
         self, opened: ZipMembers, document: Mapping[str, Any], allow_pickles: bool
     ) -> None:
         super().__init__(opened)
+        self._takes_damaged = allow_pickles
         self._listed = read_listed(opened, document)
         self.manifest = self._listed.manifest
         refuse_pickles(self._listed.files, allow_pickles)

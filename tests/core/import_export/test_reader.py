@@ -141,6 +141,16 @@ class TestOwnArchives:
             models = [found.model for found in archive.adapters()]
         assert models[0] == models[1] is not None
 
+    def test_a_damaged_model_comes_back_where_that_is_accepted(self, tmp_path: Path) -> None:
+        member = file_member(ADAPTER_ID, "ink.safetensors")
+        path = write_zip(tmp_path / "a.zip", sealed({**own_members(), member: b"damaged"}))
+        with open_archive(path) as archive, pytest.raises(ArchiveRefused, match="no usable model"):
+            archive.verify(_nobody)
+        with open_archive(path, allow_pickles=True) as archive:
+            archive.verify(_nobody)
+            archive.copy(member, tmp_path / "copy", _nobody)
+        assert (tmp_path / "copy").read_bytes() == b"damaged"
+
 
 class TestLoraApiArchives:
     def test_its_fields_are_taken_and_its_paths_are_not(self, tmp_path: Path) -> None:
