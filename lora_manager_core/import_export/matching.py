@@ -33,6 +33,34 @@ OF_FILE = frozenset(
 _OF_RECORD = frozenset(("id", "origin", "edited_fields", "created_at", "updated_at"))
 #: What people see of an adapter; only here two records can differ.
 COMPARED = tuple(name for name in RECORD_COLUMNS if name not in OF_FILE | _OF_RECORD)
+#: Of those, what scans fill from a file and what lies beside it, see `library.columns`.
+FOUND_BY_SCANS = frozenset(
+    (
+        "version",
+        "canonical_version_name",
+        "description",
+        "author_username",
+        "published_at",
+        "tags",
+        "trained_words",
+        "triggers",
+        "weight",
+        "nsfw_level",
+        "activation_text",
+        "notes",
+        "negative_prompt",
+        "stats",
+        "extra",
+        "sd_version",
+        "supports_generation",
+        "network_type",
+        "base_model",
+        "base_model_source",
+        "rank",
+        "alpha",
+        "primary_file_download_url",
+    )
+)
 _WORD_LISTS = ("tags", "trained_words", "triggers")
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
@@ -104,9 +132,24 @@ def sha256_of(record: ArchivedRecord) -> str | None:
     return told.lower() if told else None
 
 
-def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """The fields in which two records differ for people; what an archive leaves out is no one's."""
-    return [name for name in COMPARED if name in theirs and ours[name] != theirs[name]]
+def differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], edited_here: Collection[str]
+) -> list[str]:
+    """The fields in which two records differ for people.
+
+    What scans found, here and there, and nobody said anything of, is no difference: one reads more
+    than the other. What an archive leaves out is none either.
+    """
+    said = {*edited_here, *(theirs.get("edited_fields") or ())}
+    return [n for n in _unequal(ours, theirs) if n in said or n not in FOUND_BY_SCANS]
+
+
+def filled(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], edited_here: Collection[str]
+) -> dict[str, Any]:
+    """What is empty here and is known there."""
+    change = merged(ours, theirs, edited_here)
+    return {name: value for name, value in change.items() if ours[name] in _EMPTY}
 
 
 def merged(
@@ -118,11 +161,12 @@ def merged(
     """
     edited_there = set(theirs.get("edited_fields") or ())
     change: dict[str, Any] = {}
-    for name in differences(ours, theirs):
+    for name in _unequal(ours, theirs):
         if name in _WORD_LISTS:
-            united = distinct_words([*ours[name], *theirs[name]])
-            if united != ours[name]:
-                change[name] = united
+            here = {word.casefold() for word in ours[name]}
+            more = [w for w in distinct_words(theirs[name]) if w.casefold() not in here]
+            if more:
+                change[name] = [*ours[name], *more]
         elif name in ("name", "version", "base_model_source") or name in edited_here:
             continue
         elif ours[name] in _EMPTY or (name in edited_there and theirs[name] not in _EMPTY):
@@ -133,3 +177,7 @@ def merged(
     if edited != sorted(edited_here):
         change["edited_fields"] = edited
     return change
+
+
+def _unequal(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    return [name for name in COMPARED if name in theirs and ours[name] != theirs[name]]

@@ -12,7 +12,14 @@ from lora_manager_core.adapters.writer import is_untouched
 from lora_manager_core.common.paths import path_key
 from lora_manager_core.import_export.contents import Archive, ArchivedRecord
 from lora_manager_core.import_export.import_repository import KnownRecord
-from lora_manager_core.import_export.matching import COMPARED, OF_FILE, Matcher, differences, merged
+from lora_manager_core.import_export.matching import (
+    COMPARED,
+    OF_FILE,
+    Matcher,
+    differences,
+    filled,
+    merged,
+)
 from lora_manager_core.import_export.placing import Layout, Places, stem_of
 from lora_manager_core.import_export.plan import (
     ImportPlan,
@@ -108,12 +115,14 @@ class Planner:
         layout = self._lay_out(record, Path(here.path) if here is not None else attached)
         if here is None and attached is None and (layout.collisions or layout.is_claimed):
             layout = self._numbered(record)
-        differing = differences(ours, record.columns)
+        differing = differences(ours, record.columns, known.edited_fields)
         model = layout.model
         if model is not None and model.collides:
             differing.append(_CONTENTS)
         if not differing:
-            change = {} if not is_untouched(known) else self._adopted(record, known, ours)
+            change = filled(ours, record.columns, known.edited_fields)
+            if is_untouched(known):
+                change = self._adopted(record, known, ours)
             self._keep(record, known, layout, change)
         elif is_untouched(known) and _CONTENTS not in differing:
             self._keep(record, known, layout, self._adopted(record, known, ours))
