@@ -14,12 +14,12 @@ from lora_manager_core.common.paths import MODEL_SUFFIXES
 from lora_manager_core.errors import ArchiveRefused
 from lora_manager_core.library.side_files import PREVIEW_ENDINGS, SOURCES
 
-#: Most systems allow 255 bytes; the rest is room for ` (2)` behind a name that is taken.
-MAX_PART_BYTES = 240
+#: What most systems allow.
+MAX_PART_BYTES = 255
 MAX_PATH_LENGTH = 1000
 
 # Every ending fits behind such a stem, so that a model and its side files are cut alike.
-_MAX_STEM_BYTES = 220
+_MAX_STEM_BYTES = 240
 _MAX_ENDING_BYTES = MAX_PART_BYTES - _MAX_STEM_BYTES
 _MARK_BYTES = 9
 _MAX_FOLDER_LENGTH = 700
