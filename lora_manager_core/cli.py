@@ -1,4 +1,4 @@
-"""The command line: `lora-manager serve | worker | scan | key | doctor`."""
+"""The command line: `lora-manager serve | worker | scan | key | doctor`, and `cli_archives`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lora_manager_core.bootstrap import Application, Parts, build_application
+from lora_manager_core.bootstrap import build_application
+from lora_manager_core.cli_archives import add_commands
+from lora_manager_core.cli_jobs import started
 from lora_manager_core.errors import LoraManagerError
-from lora_manager_core.queueing.base import LANES, LIBRARY_LANE
-from lora_manager_core.queueing.threads import ThreadQueue
+from lora_manager_core.queueing.base import LANES
 from lora_manager_core.settings import Settings
 
 #: How uvicorn serves. Without compression: feed messages are small, and packing each anew for every
@@ -94,12 +95,9 @@ def scan(settings: Settings, _arguments: argparse.Namespace) -> int:
     from lora_manager_core.queueing.base import SUCCEEDED
     from lora_manager_core.queueing.service import Jobs
 
-    application = _started(settings)
-    try:
+    with started(settings) as application:
         job = application.services.get(LibraryService).start_scan()
         job = application.services.get(Jobs).wait(job.id)
-    finally:
-        application.stop()
     if job.status != SUCCEEDED or job.result is None:
         print((job.error or {}).get("detail", f"The scan ended as {job.status}."), file=sys.stderr)
         return 1
@@ -152,14 +150,6 @@ def doctor(settings: Settings, _arguments: argparse.Namespace) -> int:
     for backend in application.services.get(GenerationService).backends():
         print(f"Backend {backend.name}: {backend.reason or f'ok ({backend.model})'}")
     return 0 if healthy else 1
-
-
-def _started(settings: Settings) -> Application:
-    # Only what this command is about: the pictures that wait are the server's to make.
-    parts = Parts(queue=lambda runner: ThreadQueue(runner, {LIBRARY_LANE: 1}))
-    application = build_application(settings, parts)
-    application.start()
-    return application
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -223,6 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("doctor", parents=[common], help="check the set-up").set_defaults(
         run=doctor
     )
+    add_commands(commands, common)
     return parser
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.errors import InvalidRequest, StorageFailed
+from lora_manager_core.errors import BackupNotFound, InvalidRequest, StorageFailed
 from lora_manager_core.import_export.archive_jobs import ArchiveJobs
 from lora_manager_core.import_export.backup_folder import BackupFolder, StoredBackup
 from lora_manager_core.import_export.backup_job import BackupJob
@@ -106,6 +106,13 @@ class BackupService:
         """The archive of a backup; raises `BackupNotFound`."""
         return self._folder.file(self._folder.get(backup_id))
 
+    def latest(self) -> Path:
+        """The archive of the last backup that is whole; raises `BackupNotFound`."""
+        for backup in self._folder.list():
+            if backup.problem is None:
+                return self._folder.file(backup)
+        raise BackupNotFound("There is no backup yet.")
+
     def verify(self, backup_id: str, password: str | None) -> Verification:
         """Read every byte of it and compare.
 
@@ -113,11 +120,16 @@ class BackupService:
             BackupNotFound: no such backup.
             PasswordNeeded, WrongPassword: it is encrypted.
         """
-        path = self.file(backup_id)
+        return self.verify_file(self.file(backup_id), password)
+
+    def verify_file(self, path: Path, password: str | None) -> Verification:
+        """The same with an archive that lies anywhere on this machine."""
         try:
             return verify_archive(path, password, self._scratch)
         except OSError as error:
-            raise StorageFailed(f"The backup cannot be read: {error.strerror or error}.") from error
+            raise StorageFailed(
+                f"The archive cannot be read: {error.strerror or error}."
+            ) from error
 
     def delete(self, backup_id: str) -> None:
         """Remove a backup for good.
