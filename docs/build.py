@@ -66,12 +66,16 @@ def _body(operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> list[str]
     body = operation.get("requestBody")
     if body is None:
         return []
-    schema = body["content"]["application/json"]["schema"]
-    options = schema.get("anyOf", [schema])
-    name = next(option["$ref"].rpartition("/")[2] for option in options if "$ref" in option)
+    media_type, content = next(iter(body["content"].items()))
+    options = content["schema"].get("anyOf", [content["schema"]])
+    name, shown = media_type, options[0]
+    for option in options:
+        if "$ref" in option:
+            name = option["$ref"].rpartition("/")[2]
+            shown = schemas[name]
     rows = ["", f"Body `{name}`:", "", "| field | type | default | |", "|---|---|---|---|"]
-    required = schemas[name].get("required", ())
-    for field, shape in schemas[name].get("properties", {}).items():
+    required = shown.get("required", ())
+    for field, shape in shown.get("properties", {}).items():
         default = "required" if field in required else shape.get("default", "")
         rows.append(f"| `{field}` | {_type(shape)} | {default} | {shape.get('description', '')} |")
     return rows
@@ -82,7 +86,8 @@ def _answers(operation: Mapping[str, Any]) -> list[str]:
     for status, answer in sorted(operation["responses"].items()):
         content = answer.get("content", {}).get("application/json", {}).get("schema", {})
         name = content.get("$ref", "").rpartition("/")[2]
-        parts.append(f"{status} `{name}`" if name else status)
+        of = content.get("items", {}).get("$ref", "").rpartition("/")[2]
+        parts.append(f"{status} list of `{of}`" if of else f"{status} `{name}`" if name else status)
     return ["", "Answers: " + ", ".join(parts) + "."]
 
 
