@@ -224,9 +224,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     services.add(
         ImportService(database, jobs, runner, feed, archive_jobs, import_job, uploads, secrets)
     )
-    restore_job = services.add(
-        RestoreJob(database, importer, taking_in, maker, backups, secrets, journals)
-    )
+    restore_job = services.add(RestoreJob(importer, taking_in, maker, backups, secrets, journals))
     services.add(
         RestoreService(database, jobs, runner, archive_jobs, restore_job, backups, secrets)
     )

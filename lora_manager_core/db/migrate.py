@@ -16,7 +16,7 @@ def upgrade_to_head(engine: Engine) -> None:
 
     Alembic is imported only when there is something to apply: it would cost every start 0.2 s.
     """
-    if _current_revision(engine) == _newest_revision():
+    if _current_revision(engine) == newest_revision():
         return
     from alembic import command
     from alembic.config import Config
@@ -29,7 +29,8 @@ def upgrade_to_head(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-def _newest_revision() -> str:
+def newest_revision() -> str:
+    """The revision of the schema that this program works with; later ones sort behind."""
     return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("*.py"))
 
 

@@ -35,12 +35,16 @@ _TIME_LENGTH = 27
 _Problem = str | None
 
 
-def check_record(given: Any, what: str) -> dict[str, Any]:
+def check_record(given: Any, what: str, *, is_older: bool = False) -> dict[str, Any]:
     """All columns of an adapter, as our own archives have them.
+
+    Where the archive `is_older` than the schema here, columns that it lacks get their defaults.
 
     Raises:
         ArchiveRefused: columns are missing, unknown, or cannot be stored; `what` says whose.
     """
+    if is_older:
+        given = _completed(Adapter.__table__.columns, RECORD_COLUMNS, given)
     return _checked(Adapter.__table__.columns, RECORD_COLUMNS, given, what)
 
 
@@ -49,16 +53,21 @@ def check_columns(given: Mapping[str, Any], what: str) -> dict[str, Any]:
     return _checked(Adapter.__table__.columns, tuple(given), given, what)
 
 
-def check_row(table: ArchivedTable, given: Any, what: str, *, may_lack: str = "") -> dict[str, Any]:
+def check_row(
+    table: ArchivedTable, given: Any, what: str, *, may_lack: str = "", is_older: bool = False
+) -> dict[str, Any]:
     """One row of a table; unfinished jobs come out as cancelled, for nothing of an archive runs.
 
-    `may_lack` names a column that not every archive has. Raises as `check_record` does.
+    `may_lack` names a column that not every archive has; for `is_older`, and what is raised, see
+    `check_record`.
     """
     columns = tuple(
         name
         for name in table.columns
         if name != may_lack or (isinstance(given, dict) and name in given)
     )
+    if is_older:
+        given = _completed(table.table.columns, columns, given)
     row = _checked(table.table.columns, columns, given, what)
     if table.model is Job and row["status"] in UNFINISHED:
         return _cancelled(row)
@@ -90,6 +99,22 @@ def _checked(columns: Any, wanted: Collection[str], given: Any, what: str) -> di
         if problem:
             raise _refused(what, f"its field “{name}” {problem}")
     return {name: given[name] for name in wanted}
+
+
+def _completed(columns: Any, wanted: Collection[str], given: Any) -> Any:
+    """With the defaults of columns that came later; what must have a value and has none stays."""
+    if not isinstance(given, dict):
+        return given
+    added: dict[str, Any] = {}
+    for name in wanted:
+        default = columns[name].default
+        if name in given:
+            continue
+        if default is not None:
+            added[name] = default.arg(None) if default.is_callable else default.arg
+        elif columns[name].nullable:
+            added[name] = None
+    return {**given, **added}
 
 
 def _problem(column: Column[Any], value: Any) -> _Problem:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lora_manager_core.db.unit_of_work import Database, WriteSession
+from lora_manager_core.db.migrate import newest_revision
+from lora_manager_core.db.unit_of_work import WriteSession
 from lora_manager_core.errors import ArchiveRefused, LoraManagerError
 from lora_manager_core.import_export.archive_reader import open_archive
 from lora_manager_core.import_export.backup_folder import BackupFolder
 from lora_manager_core.import_export.backup_maker import BEFORE_RESTORE, BackupMaker
 from lora_manager_core.import_export.contents import Archive
-from lora_manager_core.import_export.export_repository import ExportRepository
 from lora_manager_core.import_export.importer import ByteProgress, Importer
 from lora_manager_core.import_export.plan import ImportPlan, Wishes
 from lora_manager_core.import_export.secrets import Secrets
@@ -32,7 +32,6 @@ class RestoreJob:
 
     def __init__(
         self,
-        database: Database,
         importer: Importer,
         taking_in: TakingIn,
         maker: BackupMaker,
@@ -40,7 +39,6 @@ class RestoreJob:
         secrets: Secrets,
         journals: Path,
     ) -> None:
-        self._database = database
         self._importer = importer
         self._taking_in = taking_in
         self._maker = maker
@@ -88,7 +86,7 @@ class RestoreJob:
         context.report(JobProgress(0.0, message="Reading the backup"))
         archive = self._open(payload, password)
         try:
-            self._require_restorable(archive)
+            _require_restorable(archive)
             wishes = Wishes(
                 self._importer.target(None),
                 allow_pickles=True,
@@ -133,24 +131,23 @@ class RestoreJob:
                 f"The backup cannot be read: {error.strerror or error}."
             ) from error
 
-    def _require_restorable(self, archive: Archive) -> None:
-        manifest = archive.manifest
-        if archive.maker != "lora-manager" or manifest.kind != "backup":
-            raise ArchiveRefused(
-                "This archive is no backup; a restore would replace everything here by what is in "
-                "it. Import it instead."
-            )
-        with self._database.read() as session:
-            schema = ExportRepository(session).schema()
-        if manifest.schema > schema:
-            raise ArchiveRefused(
-                f"This backup was made by a newer version of the program ({manifest.created_by}); "
-                "update the program and restore it then."
-            )
-
     def _forget(self, token: str | None) -> None:
         if token is not None:
             self._secrets.forget(token)
+
+
+def _require_restorable(archive: Archive) -> None:
+    manifest = archive.manifest
+    if archive.maker != "lora-manager" or manifest.kind != "backup":
+        raise ArchiveRefused(
+            "This archive is no backup; a restore would replace everything here by what is in "
+            "it. Import it instead."
+        )
+    if manifest.schema > newest_revision():
+        raise ArchiveRefused(
+            f"This backup was made by a newer version of the program ({manifest.created_by}); "
+            "update the program and restore it then."
+        )
 
 
 def _notes(plan: ImportPlan, archive: Archive) -> list[str]:
