@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from lora_manager_core.common.paths import path_key
+from lora_manager_core.common.paths import MODEL_SUFFIXES, path_key
+from lora_manager_core.errors import ArchiveRefused
 from lora_manager_core.import_export.contents import Archive, ArchivedFile, ArchivedRecord
 from lora_manager_core.import_export.import_repository import KnownRecord
 from lora_manager_core.import_export.staging import storage_errors
@@ -113,7 +114,10 @@ class Places:
 
     def lay_out(self, record: ArchivedRecord, folder: Path, stem: str) -> Layout:
         """Files beside each other in a folder, named by `stem`, as far as they are named alike."""
-        path = self._actual(folder / (stem + PurePosixPath(record.file_name).suffix))
+        suffix = PurePosixPath(record.file_name).suffix
+        if suffix.lower() not in MODEL_SUFFIXES:  # whatever a reader lets through
+            raise ArchiveRefused(f"“{record.file_name}” is no name of a model file.")
+        path = self._actual(folder / (stem + suffix))
         claimed = self._claims.get(_claim_key(path), _owner(record)) != _owner(record)
         files = []
         for file in record.files:
