@@ -120,11 +120,11 @@ class ArchiveWriter:
         archive = ZipWriter(_counted, scratch, LEVELS[choice.compression], password)
         with ExitStack() as kept:
             try:
-                with archive.member(MANIFEST) as member:
+                with archive.member(MANIFEST) as write_text:
                     archive.flush()
                     snapshot = kept.enter_context(self._snapshots.take(choice, stream.check))
                     for piece in _gathered(_manifest(snapshot)):
-                        member.write(piece)
+                        write_text(piece)
                 stream.content_bytes = snapshot.index.content_bytes
                 _write_members(archive, snapshot.index, stream, scratch)
                 archive.close()
@@ -165,31 +165,38 @@ def _write_members(
 ) -> None:
     """Everything behind the manifest."""
     for name, size, content in index.texts():
-        with archive.member(name, size) as member:
+        with archive.member(name, size) as write:
             for piece in content:
-                member.write(piece)
+                write(piece)
         stream.done_bytes += size
     with tempfile.TemporaryFile(dir=scratch) as hashes:
         for name, source in index.files():
-            sha256 = _copy_file(archive, name, source, stream)
-            hashes.write(orjson.dumps(name) + b":" + orjson.dumps(sha256) + b"\n")
+            _copy_file(archive, name, source, stream, hashes)
+        archive.wait_for_hashes()
         hashes.seek(0)
-        with archive.member(HASHES) as member:
+        with archive.member(HASHES) as write:
             lines = (line.rstrip(b"\n") for line in hashes)
             for piece in _gathered(_joined(b'{"members":{', lines, b"}}\n")):
-                member.write(piece)
+                write(piece)
 
 
-def _copy_file(archive: ZipWriter, name: str, source: SourceFile, stream: ArchiveStream) -> str:
-    """Copy a file into the archive as it is; gives its SHA-256."""
-    with archive.member(name, source.size, stored=True, mtime_ns=source.mtime_ns) as member:
+def _copy_file(
+    archive: ZipWriter, name: str, source: SourceFile, stream: ArchiveStream, hashes: IO[bytes]
+) -> None:
+    """Copy a file into the archive as it is; a line with its SHA-256 goes to `hashes`."""
+
+    def _note(sha256: str) -> None:
+        hashes.write(orjson.dumps(name) + b':"' + sha256.encode() + b'"\n')
+
+    with archive.member(
+        name, source.size, stored=True, mtime_ns=source.mtime_ns, on_hash=_note
+    ) as write:
 
         def _take(piece: bytes) -> None:
-            member.write(piece)
+            write(piece)
             stream.done_bytes += len(piece)
 
         read_unchanged(source, _take)
-    return member.sha256
 
 
 def _manifest(snapshot: Snapshot) -> Iterator[bytes]:

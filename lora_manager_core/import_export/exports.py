@@ -182,6 +182,10 @@ class ExportStream(Iterator[bytes]):
             publish_progress(self._feed, self.id, self._job.kind, due.fraction, due)
         return piece
 
+    def stop(self) -> None:
+        """Stop making the archive soon; returns at once."""
+        self._stream.stop()
+
     def close(self) -> None:
         """Stop making the archive; whoever did not take all of it has cancelled it."""
         self._stream.close()

@@ -139,7 +139,9 @@ def _is_reserved(plain: str) -> bool:
 
 def _clean(name: str) -> str:
     """Without what no name may hold; not empty, neither dots nor a space at its end."""
-    kept = "".join("_" if _is_unsafe(c) else c for c in name).rstrip(". ")
+    if not (name.isascii() and name.isprintable() and _FORBIDDEN.isdisjoint(name)):
+        name = "".join("_" if _is_unsafe(c) else c for c in name)
+    kept = name.rstrip(". ")
     plain = unicodedata.normalize("NFKC", kept)
     if not plain.strip(". "):
         return "_"

@@ -45,6 +45,10 @@ class PieceStream(Iterator[bytes]):
             raise self._failure
         raise StopIteration
 
+    def stop(self) -> None:
+        """Stop the writing function at its next piece, without waiting for it."""
+        self._closed.set()
+
     def close(self) -> None:
         """Stop the writing function at its next piece and wait for it; may be repeated."""
         self._closed.set()

@@ -17,7 +17,7 @@ def require_room(folder: Path, content_bytes: int) -> None:
     if free < needed:
         raise DiskFull(
             f"The archive may need {_mib(needed)} MiB, and {_mib(free)} MiB are free on the disk "
-            "of the data folder. Free some space, or choose less: without model files, for example.",
+            "of the data folder. Free some space, or choose less, no model files for example.",
             needed_bytes=needed,
             free_bytes=free,
         )

@@ -75,16 +75,17 @@ class SnapshotIndex:
         One that is not `shared` has a member of its own in any case.
         """
         key = os.path.normcase(source.path) if shared else None
-        known = self._database.execute("SELECT name FROM files WHERE key = ?", (key,)).fetchone()
-        if known is not None:
-            return str(known[0])
-        self._database.execute(
-            "INSERT INTO files (name, path, key, size, mtime_ns, inode) VALUES (?, ?, ?, ?, ?, ?)",
+        added = self._database.execute(
+            "INSERT OR IGNORE INTO files (name, path, key, size, mtime_ns, inode) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
             # Numbers of files may have 64 bits without a sign, and more on Windows.
             (name, source.path, key, source.size, source.mtime_ns, str(source.number)),
         )
-        self.content_bytes += source.size
-        return name
+        if added.rowcount:
+            self.content_bytes += source.size
+            return name
+        known = self._database.execute("SELECT name FROM files WHERE key = ?", (key,)).fetchone()
+        return str(known[0])
 
     def leave_out(self, left: LeftOut) -> None:
         """Note something that was chosen and is not to be had."""

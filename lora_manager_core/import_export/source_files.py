@@ -52,10 +52,9 @@ class SourceFolders:
             FileRefused: it lies elsewhere, is not there, not readable or no regular file.
         """
         try:
-            real = self._resolved(path)
+            real, status = self._resolved(path)
             if not os.path.normcase(real).startswith(self._inside):
                 raise FileRefused(f"It does not lie in {self._what}.")
-            status = os.lstat(real)
             if not stat.S_ISREG(status.st_mode):
                 raise FileRefused("It is not a regular file.")
             os.close(os.open(real, os.O_RDONLY))
@@ -66,17 +65,21 @@ class SourceFolders:
             raise FileRefused(f"The file cannot be read: {reason}.") from error
         return SourceFile(real, status.st_size, status.st_mtime_ns, status.st_ino)
 
-    def _resolved(self, path: str) -> str:
+    def _resolved(self, path: str) -> tuple[str, os.stat_result]:
         """As `realpath`, which looks at every folder of the path anew for each file."""
         folder, name = os.path.split(path)
-        if name in ("", os.curdir, os.pardir) or os.path.islink(path):  # noqa: PTH114
-            return os.path.realpath(path)
-        real = self._real.get(folder)
-        if real is None:
-            if len(self._real) >= _REMEMBERED_FOLDERS:
-                self._real.clear()
-            real = self._real[folder] = os.path.realpath(folder)
-        return os.path.join(real, name)  # noqa: PTH118 - hundreds of thousands of files
+        if name not in ("", os.curdir, os.pardir):
+            real = self._real.get(folder)
+            if real is None:
+                if len(self._real) >= _REMEMBERED_FOLDERS:
+                    self._real.clear()
+                real = self._real[folder] = os.path.realpath(folder)
+            real = os.path.join(real, name)  # noqa: PTH118 - hundreds of thousands of files
+            status = os.lstat(real)
+            if not stat.S_ISLNK(status.st_mode):
+                return real, status
+        real = os.path.realpath(path)
+        return real, os.lstat(real)
 
 
 def side_names(side_signature: str) -> Iterator[tuple[str, int]]:

@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lora_manager_core.errors import ExtraNotInstalled
 
@@ -26,14 +26,16 @@ from lora_manager_core.errors import ExtraNotInstalled
 PIECE_BYTES = 2**20
 #: Smaller pieces are gathered, larger ones handed on as they are.
 _GATHERED_BYTES = 2**18
-#: From here on hashing in another thread is worth the hand-over.
-_HASHED_APART_BYTES = 2**18
 _PIECES_WAITING = 4
 #: Beyond this many bytes a member needs ZIP64; deflate and encryption may add a little.
 _LARGE_BYTES = 2**31 - 2**24
 _PLAIN_FILE = (stat.S_IFREG | 0o644) << 16
 #: Levels of deflate; None: stored.
 LEVELS: dict[str, int | None] = {"none": None, "fast": 1, "balanced": 6, "maximum": 9}
+
+
+#: What is to be hashed: a digest, a piece for it, and at its end who wants to know it.
+_Hashed = tuple[Any, bytes, Callable[[str], None] | None]
 
 
 class ZipWriter:
@@ -67,11 +69,19 @@ class ZipWriter:
 
     @contextmanager
     def member(
-        self, name: str, size: int | None = None, *, stored: bool = False, mtime_ns: int = 0
-    ) -> Iterator[MemberWriter]:
-        """Write one member; `size` is what it will come to, None where nobody knows yet.
+        self,
+        name: str,
+        size: int | None = None,
+        *,
+        stored: bool = False,
+        mtime_ns: int = 0,
+        on_hash: Callable[[str], None] | None = None,
+    ) -> Iterator[Callable[[bytes], None]]:
+        """Write one member by calling what is given, best with pieces of `PIECE_BYTES`.
 
-        Names are the caller's to keep apart.
+        `size` is what it will come to, None where nobody knows yet. `on_hash` gets its SHA-256 in
+        lower-case hex, in another thread and in the order of the members, by the time that
+        `wait_for_hashes` returns. Names are the caller's to keep apart.
         """
         info = self._info(name, _dos_time(mtime_ns or time.time_ns()))
         info.external_attr = _PLAIN_FILE
@@ -81,15 +91,26 @@ class ZipWriter:
             info._compresslevel = self._level  # type: ignore[attr-defined]
         large = size is None or size > _LARGE_BYTES
         handle = self._zip.open(info, "w", force_zip64=large)
-        member = MemberWriter(handle, self._hasher)
+        digest = hashlib.sha256() if on_hash is not None else None
+
+        def _write(piece: bytes) -> None:
+            if digest is not None:
+                self._hasher.update(digest, piece)
+            handle.write(piece)
+
         try:
-            yield member
-            self._hasher.wait()
+            yield handle.write if digest is None else _write
         except BaseException:
             self._sink.drop()
             raise
         finally:
             handle.close()
+        if digest is not None and on_hash is not None:
+            self._hasher.end(digest, on_hash)
+
+    def wait_for_hashes(self) -> None:
+        """Block until every `on_hash` so far was called."""
+        self._hasher.wait()
 
     def flush(self) -> None:
         """Hand on what was gathered."""
@@ -120,27 +141,6 @@ def require_encryption() -> None:
             "Encrypted archives need the library pyzipper, which is not installed: "
             "`pip install pyzipper`, or ask for the archive without a password."
         )
-
-
-class MemberWriter:
-    """Takes the bytes of one member; `size` and `sha256` are true once its block has ended."""
-
-    def __init__(self, handle: IO[bytes], hasher: _Hasher) -> None:
-        self._handle = handle
-        self._hasher = hasher
-        self._digest = hashlib.sha256()
-        self.size = 0
-
-    @property
-    def sha256(self) -> str:
-        """Of what was written, in lower-case hex."""
-        return self._digest.hexdigest()
-
-    def write(self, piece: bytes) -> None:
-        """Add bytes, best in pieces of `PIECE_BYTES`."""
-        self.size += len(piece)
-        self._hasher.update(self._digest, piece)
-        self._handle.write(piece)
 
 
 def _encrypting(sink: _Sink, password: str) -> tuple[Any, type[zipfile.ZipInfo]]:
@@ -198,25 +198,30 @@ class _Sink:
 
 
 class _Hasher:
-    """Hashes large pieces in a thread of its own, beside the CRC: neither needs the interpreter."""
+    """Hashes in a thread of its own, beside the CRC: neither needs the interpreter.
+
+    Pieces are handed over by the mebibyte, so that small files do not cost a hand-over each.
+    """
 
     def __init__(self) -> None:
-        self._waiting: queue.Queue[tuple[Any, bytes] | None] = queue.Queue(_PIECES_WAITING)
+        self._waiting: queue.Queue[list[_Hashed] | None] = queue.Queue(_PIECES_WAITING)
+        self._gathered: list[_Hashed] = []
+        self._size = 0
         self._thread: threading.Thread | None = None
 
     def update(self, digest: Any, piece: bytes) -> None:
-        if len(piece) < _HASHED_APART_BYTES:
-            self.wait()
-            digest.update(piece)
-            return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="archive-hash", daemon=True)
-            self._thread.start()
-        self._waiting.put((digest, piece))
+        self._gathered.append((digest, piece, None))
+        self._size += len(piece)
+        if self._size >= PIECE_BYTES:
+            self._hand_over()
+
+    def end(self, digest: Any, on_hash: Callable[[str], None]) -> None:
+        self._gathered.append((digest, b"", on_hash))
 
     def wait(self) -> None:
-        if self._waiting.unfinished_tasks:
-            self._waiting.join()
+        if self._gathered:
+            self._hand_over()
+        self._waiting.join()
 
     def close(self) -> None:
         if self._thread is not None:
@@ -224,11 +229,20 @@ class _Hasher:
             self._thread.join()
             self._thread = None
 
+    def _hand_over(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="archive-hash", daemon=True)
+            self._thread.start()
+        gathered, self._gathered, self._size = self._gathered, [], 0
+        self._waiting.put(gathered)
+
     def _work(self) -> None:
-        while (item := self._waiting.get()) is not None:
-            digest, piece = item
-            digest.update(piece)
-            del item, piece
+        while (gathered := self._waiting.get()) is not None:
+            for digest, piece, on_hash in gathered:
+                digest.update(piece)
+                if on_hash is not None:
+                    on_hash(digest.hexdigest())
+            del gathered, piece  # until the next ones come
             self._waiting.task_done()
 
 

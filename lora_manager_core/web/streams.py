@@ -16,6 +16,9 @@ class Pieces(Protocol):
 
     def __iter__(self) -> Iterator[bytes]: ...
 
+    def stop(self) -> None:
+        """End soon: nobody takes more of it. Returns at once."""
+
     def close(self) -> None:
         """Give back what it holds; may take a moment."""
 
@@ -42,6 +45,11 @@ class StreamAnswer(StreamingResponse):
             },
         )
         self._pieces = pieces
+
+    async def listen_for_disconnect(self, receive: Receive) -> None:
+        """Wait until the caller has gone; whoever makes the next piece need not finish it then."""
+        await super().listen_for_disconnect(receive)
+        self._pieces.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, and close the content however that ends."""

@@ -23,27 +23,28 @@ def test_members_come_back_with_their_hashes(tmp_path: Path) -> None:
     archive = ZipWriter(target.write, tmp_path)
     contents = {"a/ü.txt": b"text " * 1000, "large.bin": os.urandom(3 * PIECE_BYTES + 5)}
     contents["empty"] = b""
-    told = {}
+    told: list[str] = []
     for name, content in contents.items():
-        with archive.member(name, len(content), stored=name.endswith("bin")) as member:
+        with archive.member(
+            name, len(content), stored=name.endswith("bin"), on_hash=told.append
+        ) as write:
             for start in range(0, len(content), PIECE_BYTES):
-                member.write(content[start : start + PIECE_BYTES])
-        told[name] = (member.size, member.sha256)
+                write(content[start : start + PIECE_BYTES])
+    archive.wait_for_hashes()
     archive.close()
 
     with zipfile.ZipFile(target) as opened:
         assert {name: opened.read(name) for name in opened.namelist()} == contents
         assert opened.getinfo("a/ü.txt").compress_size < 100
-    for name, content in contents.items():
-        assert told[name] == (len(content), hashlib.sha256(content).hexdigest())
+    assert told == [hashlib.sha256(content).hexdigest() for content in contents.values()]
 
 
 def test_times_that_a_zip_cannot_say_are_brought_near(tmp_path: Path) -> None:
     target = io.BytesIO()
     archive = ZipWriter(target.write, tmp_path)
     for name, mtime_ns in (("old", 1), ("new", 5_000_000_000 * 10**9)):
-        with archive.member(name, 1, mtime_ns=mtime_ns) as member:
-            member.write(b"x")
+        with archive.member(name, 1, mtime_ns=mtime_ns) as write:
+            write(b"x")
     archive.close()
 
     with zipfile.ZipFile(target) as opened:
@@ -53,20 +54,21 @@ def test_times_that_a_zip_cannot_say_are_brought_near(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("password", [None, "x"], ids=["plain", "encrypted"])
 def test_an_archive_that_is_given_up_has_no_end(tmp_path: Path, password: str | None) -> None:
-    target = io.BytesIO()
+    target, hashes = io.BytesIO(), list[str]()
     archive = ZipWriter(target.write, tmp_path, password=password)
-    with archive.member("first", 1) as member:
-        member.write(b"x")
+    with archive.member("first", 1) as write:
+        write(b"x")
 
     def _fail() -> None:
-        with archive.member("second") as member:
-            member.write(os.urandom(2 * PIECE_BYTES))
+        with archive.member("second", on_hash=hashes.append) as write:
+            write(os.urandom(2 * PIECE_BYTES))
             raise ValueError("enough")
 
     with pytest.raises(ValueError, match="enough"):
         _fail()
     archive.abort()
 
+    assert hashes == []
     with pytest.raises(zipfile.BadZipFile):
         zipfile.ZipFile(target)
     assert list(tmp_path.iterdir()) == []
@@ -79,8 +81,8 @@ def test_more_members_than_an_old_zip_can_have(tmp_path: Path) -> None:
     with path.open("wb") as target:
         archive = ZipWriter(target.write, tmp_path, level=None)
         for number in range(count):
-            with archive.member(f"adapters/{number}.json", 2) as member:
-                member.write(b"{}")
+            with archive.member(f"adapters/{number}.json", 2) as write:
+                write(b"{}")
         archive.close()
 
     with zipfile.ZipFile(path) as opened:
@@ -102,11 +104,11 @@ def test_a_member_of_over_four_gibibytes(tmp_path: Path) -> None:
                 target.write(piece)
 
         archive = ZipWriter(_write, tmp_path)
-        with archive.member("large", size, stored=True) as member:
+        with archive.member("large", size, stored=True) as write:
             for _ in range(size // PIECE_BYTES):
-                member.write(zeros)
-        with archive.member("behind", 4) as member:
-            member.write(b"here")
+                write(zeros)
+        with archive.member("behind", 4) as write:
+            write(b"here")
         archive.close()
 
     with zipfile.ZipFile(path) as opened:
