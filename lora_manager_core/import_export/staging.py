@@ -11,17 +11,22 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import orjson
-
-from lora_manager_core.common.files import remove_leftovers, write_whole
 from lora_manager_core.errors import DiskFull, LibraryChanged, StorageFailed, UnsafePath
+from lora_manager_core.import_export.file_journal import (
+    Disk,
+    Journal,
+    Move,
+    find_journals,
+    forget,
+    read_journal,
+    take_back,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -31,85 +36,7 @@ STAGING_FOLDER = ".lora-manager-staging"
 #: be at it.
 JobState = Literal["succeeded", "over", "alive"]
 
-_UNFINISHED = ".unfinished"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class Disk:
-    """What is done to files; tests put one in its place that stops after so many steps."""
-
-    def exists(self, path: Path) -> bool:
-        """Whether anything has that name, a dangling link included."""
-        return os.path.lexists(path)
-
-    def names(self, folder: Path) -> list[str]:
-        """The names in a folder as they are written there."""
-        return os.listdir(folder)  # noqa: PTH208 - names are wanted, not paths
-
-    def rename(self, source: Path, target: Path) -> None:
-        """Give a file another name, which is free."""
-        source.rename(target)
-
-    def make_folder(self, folder: Path) -> None:
-        """Make a folder and those above it; none has to be missing."""
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def remove_folder_if_empty(self, folder: Path) -> None:
-        """Remove it unless something is in it."""
-        with suppress(OSError):
-            folder.rmdir()
-
-    def remove_tree(self, folder: Path) -> None:
-        """Remove a folder with all that is in it; it may be gone."""
-        if folder.exists():
-            shutil.rmtree(folder)
-
-    def write(self, path: Path, content: bytes) -> None:
-        """Write a small file whole, on the disk when this returns."""
-        write_whole(path, content, path.parent / _UNFINISHED)
-
-    def remove(self, path: Path) -> None:
-        """Remove a file; it may be gone."""
-        path.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Move:
-    """One file: from where to where. `present` is what lies there now, to be kept at `aside`."""
-
-    staged: Path
-    destination: Path
-    aside: Path
-    present: Path | None = None
-
-
-@dataclass(slots=True)
-class _Journal:
-    """What is known of one job's files: its hidden folders, what moves, the folders it makes.
-
-    Without moves, the hidden folders are rubbish once the job is over.
-    """
-
-    staging: list[Path] = field(default_factory=list)
-    moves: list[_Move] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)
-
-    def to_json(self) -> bytes:
-        return orjson.dumps(asdict(self), default=str)
-
-    @classmethod
-    def from_json(cls, content: bytes) -> _Journal:
-        known: dict[str, Any] = orjson.loads(content)
-        moves = [
-            _Move(
-                Path(move["staged"]),
-                Path(move["destination"]),
-                Path(move["aside"]),
-                None if move["present"] is None else Path(move["present"]),
-            )
-            for move in known["moves"]
-        ]
-        return cls([*map(Path, known["staging"])], moves, [*map(Path, known["folders"])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +60,7 @@ class StagedFiles:
         self._job_id = job_id
         self._roots = roots
         self._disk = disk or Disk()
-        self._journal = _Journal()
+        self._journal = Journal()
         self._added: list[_Added] = []
         self._asked = 0
 
@@ -149,6 +76,7 @@ class StagedFiles:
             with storage_errors(folder):
                 # First the journal, so that a folder which nobody knows of cannot be.
                 self._journal.staging.append(folder)
+                self._journal.above += self._missing(folder.parent)
                 self._write_journal()
                 self._disk.make_folder(folder)
         self._asked += 1
@@ -190,12 +118,12 @@ class StagedFiles:
         What cannot be moved back now (a file is in use) is moved back by the next start.
         """
         self._added.clear()
-        _undo(self._path, self._journal, self._disk)
+        take_back(self._path, self._journal, self._disk)
 
     def finish(self) -> None:
         """Remove what was replaced; after the commit of the job, never before."""
         self._added.clear()
-        _clear(self._path, self._journal, self._disk)
+        forget(self._path, self._journal, self._disk)
 
     def _plan(self) -> None:
         """Look at every destination as it is now, and write down what will be done."""
@@ -209,7 +137,7 @@ class StagedFiles:
             if present is not None and (not added.replace or present.is_dir()):
                 raise _in_the_way(destination)
             aside = staged.with_name(f"{number}.replaced")
-            moves.append(_Move(staged, destination, aside, present))
+            moves.append(Move(staged, destination, aside, present))
         self._journal.moves, self._journal.folders = moves, list(folders)
         try:
             with storage_errors(self._path):
@@ -218,7 +146,7 @@ class StagedFiles:
             self._journal.moves, self._journal.folders = [], []
             raise
 
-    def _publish(self, move: _Move) -> None:
+    def _publish(self, move: Move) -> None:
         disk = self._disk
         if not disk.exists(move.staged):  # an earlier call moved it
             if disk.exists(move.destination):
@@ -264,10 +192,11 @@ class StagedFiles:
         """The topmost folder within the root on the volume where the destination will be."""
         root = self._root_of(destination)
         folder = destination.parent.resolve()
-        while not folder.exists() and folder != root:
-            folder = folder.parent
         with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)  # a root that is not there yet
+            while not folder.exists():
+                folder = folder.parent
+            if not folder.is_relative_to(root):
+                return root  # it is not there yet
             volume = folder.stat().st_dev
             while folder != root and folder.parent.stat().st_dev == volume:
                 folder = folder.parent
@@ -284,8 +213,8 @@ def undo_earlier(journals: Path, job_id: str, disk: Disk | None = None) -> None:
         StorageFailed: a file cannot be moved back; it may be in use.
     """
     path = _journal_path(journals, job_id)
-    journal = _read(path)
-    if journal is not None and not _undo(path, journal, disk or Disk()):
+    journal = read_journal(path)
+    if journal is not None and not take_back(path, journal, disk or Disk()):
         raise StorageFailed(
             "Files of an earlier attempt could not be moved back; the log names them. Close the "
             "programs that use them and try again."
@@ -296,15 +225,12 @@ def recover_staged(
     journals: Path, state_of_job: Callable[[str], JobState], disk: Disk | None = None
 ) -> None:
     """Deal with what dead processes left: finish what became true, take back the rest."""
-    if not journals.is_dir():
-        return
-    remove_leftovers(journals / _UNFINISHED)
-    for path in sorted(journals.glob("*.json")):
-        journal, state = _read(path), state_of_job(path.stem)
+    for path in find_journals(journals):
+        journal, state = read_journal(path), state_of_job(path.stem)
         if journal is None or state == "alive":
             continue
         _log.info("taking up the files that job %s left (%s)", path.stem, state)
-        act = _clear if state == "succeeded" else _undo
+        act = forget if state == "succeeded" else take_back
         act(path, journal, disk or Disk())
 
 
@@ -326,66 +252,6 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageFailed(
             f"{path} cannot be written or moved: {error.strerror or error}."
         ) from error
-
-
-def _undo(path: Path, journal: _Journal, disk: Disk) -> bool:
-    """Move everything back, last first; False if a file could not be, and the journal stays."""
-    whole = True
-    for move in reversed(journal.moves):
-        try:
-            _move_back(move, disk)
-        except OSError as error:
-            _log.error("%s could not be put back as it was: %s", move.destination, error)
-            whole = False
-    if whole:
-        for folder in reversed(journal.folders):
-            disk.remove_folder_if_empty(folder)
-        _clear(path, journal, disk)
-    return whole
-
-
-def _move_back(move: _Move, disk: Disk) -> None:
-    """Tell from the files how far this move came, and go the way back."""
-    if move.present is not None and not disk.exists(move.aside):
-        return  # not begun, or back already
-    if not disk.exists(move.staged) and disk.exists(move.destination):
-        disk.make_folder(move.staged.parent)
-        disk.rename(move.destination, move.staged)
-    if move.present is not None:
-        if disk.exists(move.present):
-            raise FileExistsError(
-                f"something else lies there now; what was there is kept as {move.aside}"
-            )
-        disk.rename(move.aside, move.present)
-
-
-def _clear(path: Path, journal: _Journal, disk: Disk) -> None:
-    """Forget the moves, then remove the hidden folders, then the journal itself."""
-    if not journal.staging:
-        return
-    try:
-        if journal.moves:
-            # From here on nothing may be moved back: what could be is about to go.
-            journal.moves, journal.folders = [], []
-            disk.write(path, journal.to_json())
-        for folder in journal.staging:
-            disk.remove_tree(folder)
-            disk.remove_folder_if_empty(folder.parent)
-        disk.remove(path)
-    except OSError as error:
-        _log.warning("rubbish of %s stays until the next start: %s", path.stem, error)
-    else:
-        journal.staging = []
-
-
-def _read(path: Path) -> _Journal | None:
-    try:
-        return _Journal.from_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError):  # damaged by others: it is always written whole
-        _log.error("%s cannot be read; look for files in %s folders", path, STAGING_FOLDER)
-        return None
 
 
 def _journal_path(journals: Path, job_id: str) -> Path:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lora_manager_core.errors import DiskFull, LibraryChanged, StorageFailed, UnsafePath
+from lora_manager_core.import_export.file_journal import Disk
 from lora_manager_core.import_export.staging import (
     STAGING_FOLDER,
-    Disk,
     StagedFiles,
     recover_staged,
     undo_earlier,
@@ -170,6 +170,12 @@ class TestPublishing:
         staged.publish()
         staged.finish()
         assert _tree(tmp_path / "later") == {"a.safetensors": b"a"}
+
+    def test_and_removed_again_if_nothing_came_of_it(self, journals, tmp_path):
+        staged = StagedFiles(journals, JOB, [tmp_path / "later" / "loras"])
+        staged.new(tmp_path / "later" / "loras" / "a.safetensors").write_bytes(b"a")
+        staged.undo()
+        assert not (tmp_path / "later").exists()
 
     def test_a_change_of_case_only_can_be_undone(self, journals, root):
         before = _tree(root)
