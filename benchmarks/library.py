@@ -161,6 +161,10 @@ class Client:
         """PATCH and parse."""
         return self._ask("PATCH", path, body)
 
+    def delete(self, path: str) -> None:
+        """DELETE; there is nothing to parse."""
+        self._ask("DELETE", path, None)
+
     def _ask(self, method: str, path: str, body: object) -> dict:
         content = None if body is None else json.dumps(body)
         self._connection.request(method, path, content, {"Content-Type": "application/json"})
@@ -168,7 +172,7 @@ class Client:
         raw = answer.read()
         if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status} {raw[:300]!r}")
-        return orjson.loads(raw)
+        return orjson.loads(raw) if raw else {}
 
 
 class Server:
@@ -179,14 +183,15 @@ class Server:
         self._command += ["--library", str(library)]
         self.longest_reply_s = 0.0
         self.first_reply_s = 0.0
+        self.port = 0
 
     def __enter__(self) -> Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+            self.port = free.getsockname()[1]
         self._started = time.perf_counter()
         self._process = subprocess.Popen(
-            [*self._command, "--port", str(self._port)],
+            [*self._command, "--port", str(self.port)],
             stdout=subprocess.DEVNULL,
             cwd=Path(__file__).parents[1],
         )
@@ -205,7 +210,7 @@ class Server:
 
     def client(self) -> Client:
         """A new connection."""
-        return Client(self._port)
+        return Client(self.port)
 
     def wait_for_scan(self, files: int) -> float:
         """Seconds the scan at start took; meanwhile another client asks for pages all the time."""
@@ -229,9 +234,14 @@ class Server:
             time.sleep(0.02)
         return float(last["duration_s"])
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def memory_mib(self) -> float:
         """Resident memory of the process."""
-        return psutil.Process(self._process.pid).memory_info().rss / 2**20
+        return psutil.Process(self.pid).memory_info().rss / 2**20
 
 
 def _throughput(server: Server) -> float:

@@ -168,7 +168,7 @@ class Adapters:
         found = {row[0]: _record_from_row(row[1:]) for row in rows}
         return [found[number] for number in numbers if number in found]
 
-    def selection(self, query: AdapterQuery) -> Select[tuple[int]]:
+    def selection(self, query: AdapterQuery) -> Select[Any]:
         """The statement for the row numbers (`pk`) of all that the query's filters leave."""
         return self._filtered(select(ADAPTERS.c.pk), query)
 

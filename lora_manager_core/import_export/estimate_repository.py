@@ -45,11 +45,11 @@ class EstimateRepository:
         """Row numbers of the chosen adapters."""
         if adapter_ids is None:
             everything = Adapters(self._session).selection(query or AdapterQuery())
-            return list(self._session.scalars(everything))
+            return self._session.scalars(everything).all()
         numbers: list[int] = []
         for ids in listed(list(dict.fromkeys(adapter_ids))):
             some = select(ADAPTERS.c.pk).where(ADAPTERS.c.id.in_(ids))
-            numbers.extend(self._session.scalars(some))
+            numbers.extend(self._session.scalars(some).all())
         return numbers
 
     def files(self, numbers: Sequence[int]) -> ChosenFiles:
