@@ -106,10 +106,8 @@ class LoraApiArchive(ZipArchive):
             if "name" not in columns:
                 raise damaged(f"{entry.what} has no name")
             model = next((file for file in entry.files if file.kind == "model"), None)
-            file_name = (
-                model.name if model else _file_name(metadata) or f"{columns['name']}{_ENDING}"
-            )
-            yield ArchivedRecord(columns, "", safe_file_name(file_name), entry.files)
+            file_name = model.name if model else _file_name(metadata, columns["name"])
+            yield ArchivedRecord(columns, "", file_name, entry.files)
 
     def tables(self) -> tuple[str, ...]:
         """None."""
@@ -203,10 +201,12 @@ def _original_name(entry: Mapping[str, Any], member: str, what: str) -> str:
     return name
 
 
-def _file_name(metadata: Mapping[str, Any]) -> str | None:
+def _file_name(metadata: Mapping[str, Any], name: str) -> str:
     """What the model file was called where it lay; of its path only the end is looked at."""
     path = metadata.get("file_path")
-    if not isinstance(path, str):
-        return None
-    kind: type[PurePath] = PureWindowsPath if "\\" in path else PurePosixPath
-    return kind(path).name or None
+    if isinstance(path, str):
+        kind: type[PurePath] = PureWindowsPath if "\\" in path else PurePosixPath
+        told = safe_file_name(kind(path).name)
+        if kind_of(told) == "model":
+            return told
+    return safe_file_name(f"{name}{_ENDING}")

@@ -7,9 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from lora_manager_core.db.migrate import newest_revision
 from lora_manager_core.errors import ArchiveRefused
 from lora_manager_core.import_export.contents import ArchivedFile, ArchivedRecord, Ignored, Maker
-from lora_manager_core.import_export.file_kinds import kind_of, refuse_pickles, why_ignored
+from lora_manager_core.import_export.file_kinds import (
+    kind_of,
+    owner_of,
+    refuse_pickles,
+    stem_of,
+    why_ignored,
+)
 from lora_manager_core.import_export.names import (
     check_member_name,
     safe_file_name,
@@ -42,6 +49,7 @@ class OwnArchive(ZipArchive):
         self._takes_damaged = allow_pickles
         self._listed = read_listed(opened, document)
         self.manifest = self._listed.manifest
+        self._is_older = self.manifest.schema < newest_revision()
         refuse_pickles(self._listed.files, allow_pickles)
         kept = {name for name in self._listed.files if kind_of(name) is not None}
         self._files = frozenset(kept)
@@ -69,7 +77,13 @@ class OwnArchive(ZipArchive):
         pieces = self._hashed(self._listed.tables[table])
         for number, line in enumerate(lines_of(pieces, MAX_RECORD_BYTES, f"“{table}”"), 1):
             what = f"row {number} of “{table}”"
-            yield check_row(archived, parse_json(line, what), what, may_lack=may_lack)
+            yield check_row(
+                archived,
+                parse_json(line, what),
+                what,
+                may_lack=may_lack,
+                is_older=self._is_older,
+            )
 
     def pictures(self) -> Mapping[tuple[str, int], ArchivedFile]:
         """The pictures of results; see `Archive.pictures`."""
@@ -90,7 +104,7 @@ class OwnArchive(ZipArchive):
         what = f"the record of the adapter {adapter_id}"
         if not isinstance(given, dict):
             raise damaged(f"{what} is not a JSON object")
-        columns = check_record(given.get("adapter"), what)
+        columns = check_record(given.get("adapter"), what, is_older=self._is_older)
         if columns["id"] != adapter_id:
             raise damaged(f"{what} is that of another one")
         location, files = given.get("location"), given.get("files")
@@ -102,19 +116,22 @@ class OwnArchive(ZipArchive):
         file_name = _path_text(location, "file_name", what)
         _refuse_traversal(folder, what)
         _refuse_traversal(file_name, what)
-        if "/" in file_name or not file_name:
-            raise damaged(f"{what} has a file name that is none")
+        name = safe_file_name(file_name)
+        if "/" in file_name or kind_of(name) != "model":
+            raise damaged(f"{what} has a file name that is none of a model")
         path = location.get("file_path")
         return ArchivedRecord(
             columns,
             safe_folder(folder),
-            safe_file_name(file_name),
-            self._files_of(files, what),
+            name,
+            self._files_of(files, name, what),
             None if path is None else _path_text(location, "file_path", what),
         )
 
-    def _files_of(self, given: list[Any], what: str) -> tuple[ArchivedFile, ...]:
+    def _files_of(self, given: list[Any], model_name: str, what: str) -> tuple[ArchivedFile, ...]:
+        """The model first; files that are named after other models are left in the archive."""
         files: list[ArchivedFile] = []
+        models = {stem_of(model_name): model_name}
         names: set[str] = set()
         for entry in given:
             if not isinstance(entry, dict):
@@ -127,15 +144,19 @@ class OwnArchive(ZipArchive):
                 raise damaged(f"{what} has a file whose name is none")
             if mtime_ns is not None and (type(mtime_ns) is not int or abs(mtime_ns) >= 2**63):
                 raise damaged(f"{what} has a file with an impossible time")
-            if PurePosixPath(member).suffix.lower() != PurePosixPath(name).suffix.lower():
+            if _ending(member) != _ending(name) or (
+                kind == "model" and _ending(name) != _ending(model_name)
+            ):
                 raise damaged(f"{what} gives a file another ending than it has in the archive")
             if kind != kind_of(name) and kind != "side":
                 raise damaged(f"{what} has a file that cannot be what it is said to be")
             if name.lower() in names:
                 raise damaged(f"{what} names a file twice")
             names.add(name.lower())
-            # A second model has a record of its own; what is ignored stays in the archive.
-            if member in self._files and (kind != "side" or kind_of(name) != "model"):
+            possible = kind_of(name)
+            if member in self._files and (
+                kind == "model" or (possible != "model" and owner_of(name, models))
+            ):
                 files.append(self._file(member, kind, name, mtime_ns))
         if sum(file.kind == "model" for file in files) > 1:
             raise damaged(f"{what} has several model files")
@@ -150,6 +171,10 @@ class OwnArchive(ZipArchive):
             self._listed.sha256[member],
             mtime_ns,
         )
+
+
+def _ending(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
 
 
 def _path_text(location: Mapping[str, Any], name: str, what: str) -> str:

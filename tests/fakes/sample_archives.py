@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from lora_manager_core.db.migrate import newest_revision
 from lora_manager_core.db.models import Adapter
 from lora_manager_core.import_export.format import (
     FORMAT,
@@ -187,7 +188,7 @@ def sealed(members: Mapping[str, bytes], **head: Any) -> Members:
         "kind": "export",
         "created_at": MOMENT,
         "created_by": "sd-lora-manager",
-        "schema": "0001",
+        "schema": newest_revision(),
         "contents": {"loras": True},
         "counts": {"adapters": sum(name.endswith("/record.json") for name in members)},
         "left_out": [],

@@ -131,6 +131,16 @@ class TestOwnArchives:
             assert [ignored.member for ignored in archive.ignored] == [member]
             assert archive.expanded_bytes == 0
 
+    def test_side_files_of_other_models_are_left_in_the_archive(self, tmp_path: Path) -> None:
+        members = own_members()
+        given = record()
+        for file in given["files"][1:]:
+            file["name"] = "alice" + file["name"].removeprefix("ink")
+        members[f"adapters/{ADAPTER_ID}/record.json"] = dump(given)
+        with open_archive(write_zip(tmp_path / "a.zip", sealed(members))) as archive:
+            (found,) = archive.adapters()
+        assert [file.name for file in found.files] == ["ink.safetensors"]
+
     def test_a_file_of_two_records_is_there_once(self, tmp_path: Path) -> None:
         members = own_members()
         other = "9a9b7c52-2f5d-4a55-8a4b-9d6b6c1c2d3e"

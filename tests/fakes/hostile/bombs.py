@@ -59,7 +59,7 @@ def bombs() -> Iterator[Hostile]:
             ]
         )
     )
-    yield of("bomb: nested, as a model of ours", raw(sealed(own)), "cannot be what", "records")
+    yield of("bomb: nested, as a model of ours", raw(sealed(own)), "another ending", "records")
     sized = RawMember("a.safetensors", model(), method=DEFLATED, size=2**31)
     yield of("bomb: size that is not there", raw_zip([sized]), "fill the disk")
     small = RawMember("a.safetensors", method=DEFLATED, packed=deflate(model() + bytes(2**20)))

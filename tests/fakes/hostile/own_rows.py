@@ -82,6 +82,8 @@ def bad_records() -> Iterator[Hostile]:
             {"location": {"file_name": f"..\\{EVIL}.safetensors"}},
             "leads to another folder",
         ),
+        "file name of a program": ({"location": {"file_name": f"{EVIL}.exe"}}, "none of a model"),
+        "file name of a pickle": ({"location": {"file_name": f"{EVIL}.pt"}}, "another ending"),
         "no file name": ({"location": {"file_name": ""}}, "file name that is none"),
         "file that is not there": ({"files": [_file(member="x")]}, "not in the archive"),
         "file that is a table": (
