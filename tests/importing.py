@@ -44,6 +44,17 @@ def send(home: Home, *archives: bytes, **config: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
+def send_in_background(home: Home, *archives: bytes, **config: Any) -> dict[str, Any]:
+    """The answer of an import whose jobs go on."""
+    answer = home.client.post(
+        "/v1/import",
+        files=[("files", (f"{n}.zip", content)) for n, content in enumerate(archives)],
+        data={"config": json.dumps({"backup_before": False, "background": True, **config})},
+    )
+    assert answer.status_code == 202, answer.text
+    return dict(answer.json())
+
+
 def take_in(home: Home, archive: bytes, **config: Any) -> dict[str, Any]:
     """The result of the import of one archive, which succeeds."""
     answer = send(home, archive, **config)

@@ -18,7 +18,17 @@ from tests.fakes.sample_archives import (
     record,
     sealed,
 )
-from tests.importing import ended, everything, export, rows, send, take_in, wait_until, zipped
+from tests.importing import (
+    ended,
+    everything,
+    export,
+    rows,
+    send,
+    send_in_background,
+    take_in,
+    wait_until,
+    zipped,
+)
 
 
 @pytest.fixture
@@ -271,14 +281,8 @@ class TestUpload:
         assert not list((home.application.settings.data_dir / "uploads").iterdir())
 
     def test_in_the_background(self, home, tmp_path):
-        archive = zipped(tmp_path, folder_members())
-        answer = home.client.post(
-            "/v1/import",
-            files=[("files", ("a.zip", archive))],
-            data={"config": json.dumps({"background": True, "backup_before": False})},
-        )
-        assert answer.status_code == 202
-        result = answer.json()["results"][0]
+        answer = send_in_background(home, zipped(tmp_path, folder_members()))
+        result = answer["results"][0]
         assert result["status"] == "queued"
         job = ended(home, result["job_id"])
         assert (job["status"], job["result"]["created"]) == ("succeeded", 2)
@@ -290,6 +294,12 @@ class TestUpload:
         ][0]
         assert (result["status"], result["code"]) == ("error", "path_outside_roots")
         assert not (tmp_path / "elsewhere").exists()
+
+    def test_nobody_uploads_without_credentials(self, make_home, tmp_path):
+        home = make_home(api_key="12345678")
+        answer = home.client.post("/v1/import", files=[("files", ("a.zip", b"x"))])
+        assert answer.status_code == 401
+        assert not (home.application.settings.data_dir / "uploads").exists()
 
     def test_a_password(self, source):
         archive = export(source, encrypt=True, password="open it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
@@ -34,7 +35,16 @@ from tests.fakes.sample_archives import (
     sealed,
     write_zip,
 )
-from tests.importing import everything, rows, send, take_in, zipped
+from tests.importing import (
+    ended,
+    everything,
+    rows,
+    send,
+    send_in_background,
+    take_in,
+    wait_until,
+    zipped,
+)
 
 
 @pytest.fixture
@@ -114,6 +124,32 @@ class TestNothingStays:
         outcome.undo()
         assert everything(home) == before
         assert not list(home.application.settings.import_path.rglob("*.part"))
+
+    def test_of_jobs_that_are_cancelled(self, home, archive):
+        """One that runs, and one that waits behind it."""
+        before = everything(home)
+        reached, goes_on = threading.Event(), threading.Event()
+
+        def _hold(_connection, _cursor, statement, *_more):
+            if "adapters.edited_fields" in statement and "adapters.pk" in statement:
+                reached.set()
+                goes_on.wait(30)
+
+        engine = home.application.database.engine
+        event.listen(engine, "before_cursor_execute", _hold)
+        try:
+            answer = send_in_background(home, archive, archive)
+            running, waiting = (result["job_id"] for result in answer["results"])
+            assert reached.wait(30)
+            for job_id in (waiting, running):
+                cancelled = home.client.post(f"/v1/import-export/jobs/{job_id}/cancel")
+                assert cancelled.status_code == 200, cancelled.text
+        finally:
+            goes_on.set()
+            event.remove(engine, "before_cursor_execute", _hold)
+
+        assert [ended(home, job_id)["status"] for job_id in (running, waiting)] == ["cancelled"] * 2
+        wait_until(lambda: everything(home) == before)
 
     @pytest.mark.timeout(600)
     def test_of_any_hostile_archive(self, home, tmp_path, monkeypatch):
