@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lora_manager_core.db.migrate import newest_revision
 from lora_manager_core.errors import ArchiveRefused
 from lora_manager_core.import_export.format import (
     DATABASE,
@@ -67,10 +68,11 @@ def read_listed(opened: ZipMembers, document: Mapping[str, Any]) -> Listed:
     version = document.get("format_version")
     if type(version) is not int or version < 1:
         raise _lie("its format version is no number")
-    if version > FORMAT_VERSION:
+    schema = document.get("schema")
+    if version > FORMAT_VERSION or (isinstance(schema, str) and schema > newest_revision()):
         raise ArchiveRefused(
-            f"The archive was made by a newer version of this program (its format is {version}, "
-            f"this program reads {FORMAT_VERSION}); update the program."
+            "The archive was made by a newer version of this program "
+            f"({shown(str(document.get('created_by')))}); update the program."
         )
     if HASHES not in opened.members:
         raise ArchiveRefused(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lora_manager_core.db.migrate import newest_revision
 from lora_manager_core.db.unit_of_work import WriteSession
 from lora_manager_core.errors import ArchiveRefused, LoraManagerError
 from lora_manager_core.import_export.archive_reader import open_archive
@@ -142,11 +141,6 @@ def _require_restorable(archive: Archive) -> None:
         raise ArchiveRefused(
             "This archive is no backup; a restore would replace everything here by what is in "
             "it. Import it instead."
-        )
-    if manifest.schema > newest_revision():
-        raise ArchiveRefused(
-            f"This backup was made by a newer version of the program ({manifest.created_by}); "
-            "update the program and restore it then."
         )
 
 

@@ -36,6 +36,7 @@ def lying_manifests() -> Iterator[Hostile]:
     model_member = file_member(ADAPTER_ID, "ink.safetensors")
     documents: dict[str, tuple[bytes, str]] = {
         "newer format": (_with(lambda d: d.update(format_version=2)), "newer version"),
+        "newer schema": (_with(lambda d: d.update(schema="9999")), "newer version"),
         "version that is text": (_with(lambda d: d.update(format_version="1")), "version"),
         "version that is true": (_with(lambda d: d.update(format_version=True)), "version"),
         "version 0": (_with(lambda d: d.update(format_version=0)), "version"),
