@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import threading
 import zipfile
@@ -218,6 +219,24 @@ class TestOtherDatabase:
         assert state(home).differences(before) == []
 
 
+class TestOlder:
+    def test_columns_that_came_later_get_their_defaults(self, lived_in):
+        made = back_up(lived_in)
+        _rewrite(_path(lived_in, made), lambda manifest: manifest.update(schema="0001"), _older)
+        change(lived_in, "alice", favorite=True, rating=3, notes="later")
+        restore(lived_in, made)
+        alice = lived_in.adapter("alice")
+        assert (alice["favorite"], alice["rating"], alice["notes"]) == (False, None, "mine")
+        [result] = lived_in.client.get("/v1/generation/results").json()["results"]
+        job = lived_in.application.services.get(Jobs).get(result["id"])
+        assert (job.work, job.retries_left) == (1.0, 0)
+
+    def test_the_same_of_this_version_is_damaged(self, lived_in):
+        made = back_up(lived_in)
+        _rewrite(_path(lived_in, made), lambda _manifest: None, _older)
+        assert "is missing" in refused(lived_in, made)["detail"]
+
+
 class TestRefusing:
     def test_what_is_no_backup(self, home):
         folder = home.application.settings.data_dir / "backups"
@@ -373,16 +392,40 @@ def _path(home: Home, backup_id: str) -> Path:
     return folder.file(folder.get(backup_id))
 
 
-def _rewrite(path: Path, change_manifest: Callable[[dict[str, Any]], object]) -> None:
-    """The archive with another manifest."""
+def _older(name: str, content: bytes) -> bytes:
+    """A member as a version would have written it that knew fewer columns."""
+    if name.endswith("record.json"):
+        record = orjson.loads(content)
+        del record["adapter"]["favorite"], record["adapter"]["rating"]
+        return orjson.dumps(record)
+    if name == "tables/jobs.jsonl":
+        rows = [orjson.loads(line) for line in content.splitlines()]
+        for row in rows:
+            del row["work"], row["retries_left"], row["not_before"]
+        return b"".join(orjson.dumps(row) + b"\n" for row in rows)
+    return content
+
+
+def _rewrite(
+    path: Path,
+    change_manifest: Callable[[dict[str, Any]], object],
+    change_member: Callable[[str, bytes], bytes] = lambda _name, content: content,
+) -> None:
+    """The archive with another manifest and other members, true to each other."""
     with zipfile.ZipFile(path) as archive:
-        members = [(info.filename, archive.read(info)) for info in archive.infolist()]
+        contents = {
+            i.filename: change_member(i.filename, archive.read(i)) for i in archive.infolist()
+        }
+    manifest = orjson.loads(contents["manifest.json"])
+    change_manifest(manifest)
+    for member in manifest["members"]:
+        content = contents[member["name"]]
+        member["size"] = len(content)
+        if member["sha256"] is not None:
+            member["sha256"] = hashlib.sha256(content).hexdigest()
+    contents["manifest.json"] = orjson.dumps(manifest)
     with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members:
-            if name == "manifest.json":
-                manifest = orjson.loads(content)
-                change_manifest(manifest)
-                content = orjson.dumps(manifest)
+        for name, content in contents.items():
             archive.writestr(name, content)
 
 
