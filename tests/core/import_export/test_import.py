@@ -260,8 +260,9 @@ class TestUpload:
         assert not list((home.application.settings.data_dir / "uploads").iterdir())
 
     def test_no_file(self, home):
-        answer = home.client.post("/v1/import", data={"config": "{}"}, files={})
-        assert answer.status_code in (400, 415)
+        answer = home.client.post("/v1/import", files=[("config", (None, "{}"))])
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        assert "at least one archive" in answer.json()["detail"]
 
     @pytest.mark.parametrize(
         "config",

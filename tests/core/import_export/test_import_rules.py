@@ -243,14 +243,37 @@ class TestFiles:
         assert (target / "ink 2.safetensors").exists()
 
     def test_two_of_one_archive(self, home, tmp_path, target):
-        members = {"styles/ink.safetensors": model(1), "Styles/INK.safetensors": model(2)}
-        answer = send(home, zipped(tmp_path, members))
-        result = answer["results"][0]
-        if result["status"] == "error":  # the structure was refused already
-            assert result["code"] == "archive_refused"
-            assert not (tmp_path / "loras").exists()
-        else:
-            assert result["files_written"] == 2
+        """As from two library folders with the same folders in them."""
+        members = {}
+        for number, adapter_id in enumerate((ADAPTER_ID, OTHER_ID)):
+            member = f"adapters/{adapter_id}/files/ink.safetensors"
+            files = [{"member": member, "kind": "model", "name": "ink.safetensors", "mtime_ns": 1}]
+            one = record(adapter_id, name=f"number {number}", files=files)
+            members[f"adapters/{adapter_id}/record.json"] = dump(one)
+            members[member] = model(number)
+
+        result = take_in(home, zipped(tmp_path, sealed(members)))
+
+        assert (result["created"], result["conflicts"]) == (2, [])
+        places = [Path(adapter["file_path"]) for adapter in result["adapters"]]
+        assert places == [target / "ink.safetensors", target / "ink 2.safetensors"]
+        assert [path.read_bytes() for path in places] == [model(0), model(1)]
+        again = take_in(home, zipped(tmp_path, sealed(members)))
+        assert (again["unchanged"], again["files_written"]) == (2, 0)
+
+    def test_two_records_of_one_file_share_it(self, home, tmp_path, target):
+        member = f"adapters/{ADAPTER_ID}/files/ink.safetensors"
+        files = [{"member": member, "kind": "model", "name": "ink.safetensors", "mtime_ns": 1}]
+        members = {
+            f"adapters/{i}/record.json": dump(record(i, version=v, files=files))
+            for i, v in ((ADAPTER_ID, "1"), (OTHER_ID, "2"))
+        }
+        members[member] = model()
+
+        result = take_in(home, zipped(tmp_path, sealed(members)))
+
+        assert (result["created"], result["files_written"]) == (2, 1)
+        assert {a["file_path"] for a in result["adapters"]} == {str(target / "ink.safetensors")}
 
     def test_a_side_file_of_the_same_adapter(self, home, archive, target):
         _settled(home, archive())
@@ -327,9 +350,7 @@ class TestResults:
         take_in(here, theirs, conflict_resolution="replace")
         jobs, results, images = self._jobs(here)
         assert list(jobs) == list(results) == list(images) == [JOB_ID]
-        assert jobs[JOB_ID]["payload"] == '{"prompt":"other"}' or jobs[JOB_ID]["payload"] == {
-            "prompt": "other"
-        }
+        assert jobs[JOB_ID]["payload"] == {"prompt": "other"}
         assert results[JOB_ID]["rating"] == 3
         assert Path(images[JOB_ID]["file_path"]).read_bytes() == PICTURE + b"other"
         assert len(tree(here.application.settings.outputs)) == 1
