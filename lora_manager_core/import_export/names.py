@@ -56,7 +56,9 @@ def check_member_name(raw: str) -> str:
 
 def shown(name: str) -> str:
     """A name from outside as it can stand in a message: short, nothing invisible in it."""
-    plain = "".join("�" if _is_invisible(c) else c for c in name[:200])
+    plain = name[:200]
+    if not (plain.isascii() and plain.isprintable()):
+        plain = "".join("�" if _is_invisible(c) else c for c in plain)
     return plain if len(plain) <= 120 else plain[:119] + "…"
 
 

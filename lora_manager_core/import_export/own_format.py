@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from lora_manager_core.db.migrate import newest_revision
@@ -174,7 +173,7 @@ class OwnArchive(ZipArchive):
 
 
 def _ending(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
+    return name.rpartition("/")[2].rpartition(".")[2].lower()
 
 
 def _path_text(location: Mapping[str, Any], name: str, what: str) -> str:

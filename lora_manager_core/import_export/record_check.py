@@ -7,16 +7,18 @@ person set. References from one row to another are the importer's to check.
 from __future__ import annotations
 
 import math
+import re
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from functools import cache, partial
+from typing import Any, cast
 
 from pydantic import ValidationError
-from sqlalchemy import BigInteger, Boolean, Column, Float, Integer
+from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, Table
+from sqlalchemy.types import TypeEngine
 
 from lora_manager_core.adapters.schemas import TriggerGroup
-from lora_manager_core.common.clock import utc_text
 from lora_manager_core.common.lora_tokens import MAX_WEIGHT, unwritable_characters
 from lora_manager_core.db.models import Adapter, Job, JobAttempt
 from lora_manager_core.db.types import JsonText
@@ -32,7 +34,11 @@ _MAX_DIMENSION = 1_000_000
 _UUID_LENGTH = 36
 _TIME_LENGTH = 27
 
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+_ADAPTERS = cast(Table, Adapter.__table__)
+
 _Problem = str | None
+_Check = Callable[[Any], _Problem]
 
 
 def check_record(given: Any, what: str, *, is_older: bool = False) -> dict[str, Any]:
@@ -44,13 +50,13 @@ def check_record(given: Any, what: str, *, is_older: bool = False) -> dict[str, 
         ArchiveRefused: columns are missing, unknown, or cannot be stored; `what` says whose.
     """
     if is_older:
-        given = _completed(Adapter.__table__.columns, RECORD_COLUMNS, given)
-    return _checked(Adapter.__table__.columns, RECORD_COLUMNS, given, what)
+        given = _completed(_ADAPTERS.columns, RECORD_COLUMNS, given)
+    return _checked(_ADAPTERS, RECORD_COLUMNS, given, what)
 
 
 def check_columns(given: Mapping[str, Any], what: str) -> dict[str, Any]:
     """Some columns of an adapter, as other makers have them; raises as `check_record` does."""
-    return _checked(Adapter.__table__.columns, tuple(given), given, what)
+    return _checked(_ADAPTERS, tuple(given), given, what)
 
 
 def check_row(
@@ -68,7 +74,7 @@ def check_row(
     )
     if is_older:
         given = _completed(table.table.columns, columns, given)
-    row = _checked(table.table.columns, columns, given, what)
+    row = _checked(table.table, columns, given, what)
     if table.model is Job and row["status"] in UNFINISHED:
         return _cancelled(row)
     if table.model is JobAttempt and row["outcome"] is None:
@@ -86,16 +92,17 @@ def is_id(value: Any) -> bool:
         return False
 
 
-def _checked(columns: Any, wanted: Collection[str], given: Any, what: str) -> dict[str, Any]:
+def _checked(table: Table, wanted: Collection[str], given: Any, what: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise _refused(what, "it is not a JSON object")
     unknown = sorted(given.keys() - set(wanted))
     if unknown:
         raise _refused(what, f"it has a field “{shown(unknown[0])}” that is not known here")
+    checks = _checks_of(table)
     for name in wanted:
         if name not in given:
             raise _refused(what, f"its field “{name}” is missing")
-        problem = _problem(columns[name], given[name])
+        problem = checks[name](given[name])
         if problem:
             raise _refused(what, f"its field “{name}” {problem}")
     return {name: given[name] for name in wanted}
@@ -117,33 +124,52 @@ def _completed(columns: Any, wanted: Collection[str], given: Any) -> Any:
     return {**given, **added}
 
 
-def _problem(column: Column[Any], value: Any) -> _Problem:
-    """What is wrong with a value, as the end of a sentence."""
-    if value is None:
-        return None if column.nullable else "may not be null"
-    key = f"{column.table.name}.{column.name}"
-    problem = _type_problem(column, value)
-    if problem is None and key in _RULES:
-        problem = _RULES[key](value)
-    return problem
+@cache
+def _checks_of(table: Table) -> Mapping[str, _Check]:
+    """What says what is wrong with a value of each column, as the end of a sentence."""
+    return {column.name: _check_of(column) for column in table.columns}
 
 
-def _type_problem(column: Column[Any], value: Any) -> _Problem:
-    kind = column.type
+def _check_of(column: Column[Any]) -> _Check:
+    by_type = _type_check(column.type)
+    rule = _RULES.get(f"{column.table.name}.{column.name}", lambda _: None)
+    nullable = column.nullable
+
+    def _check(value: Any) -> _Problem:
+        if value is None:
+            return None if nullable else "may not be null"
+        return by_type(value) or rule(value)
+
+    return _check
+
+
+def _type_check(kind: TypeEngine[Any]) -> _Check:
     if isinstance(kind, JsonText):
-        return _json_problem(value)
+        return _json_problem
     if isinstance(kind, Boolean):
-        return None if type(value) is bool else "is neither true nor false"
+        return lambda value: None if type(value) is bool else "is neither true nor false"
     if isinstance(kind, Integer):
-        bits = 63 if isinstance(kind, BigInteger) else 31
-        if type(value) is not int:
-            return "is not a whole number"
-        return None if -(2**bits) <= value < 2**bits else "is too large a number"
+        return partial(_whole_problem, bits=63 if isinstance(kind, BigInteger) else 31)
     if isinstance(kind, Float):
-        if type(value) not in (int, float):
-            return "is not a number"
-        return None if math.isfinite(value) else "is not finite"
-    return _text_problem(value, getattr(kind, "length", None))
+        return _number_problem
+    length = getattr(kind, "length", None)
+    if length == _UUID_LENGTH:
+        return lambda value: None if is_id(value) else "is not an id (UUID)"
+    if length == _TIME_LENGTH:
+        return lambda value: None if _is_time(value) else "is not a time"
+    return partial(_text_problem, length=length)
+
+
+def _whole_problem(value: Any, bits: int) -> _Problem:
+    if type(value) is not int:
+        return "is not a whole number"
+    return None if -(2**bits) <= value < 2**bits else "is too large a number"
+
+
+def _number_problem(value: Any) -> _Problem:
+    if type(value) not in (int, float):
+        return "is not a number"
+    return None if math.isfinite(value) else "is not finite"
 
 
 def _text_problem(value: Any, length: int | None) -> _Problem:
@@ -151,21 +177,19 @@ def _text_problem(value: Any, length: int | None) -> _Problem:
         return "is not a text"
     if "\0" in value:
         return "holds a NUL character, which cannot be stored"
-    if length == _UUID_LENGTH:
-        return None if is_id(value) else "is not an id (UUID)"
-    if length == _TIME_LENGTH:
-        return None if _is_time(value) else "is not a time"
     if length is not None and len(value) > length:
         return f"is longer than {length} characters"
     return None
 
 
-def _is_time(value: str) -> bool:
+def _is_time(value: Any) -> bool:
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return False
     try:
-        moment = datetime.fromisoformat(value[:-1] + "+00:00")
+        datetime.fromisoformat(value[:-1] + "+00:00")
     except ValueError:
         return False
-    return value.endswith("Z") and utc_text(moment) == value
+    return True
 
 
 def _json_problem(value: Any) -> _Problem:
@@ -187,11 +211,11 @@ def _children(value: Any) -> Iterator[Any]:
         yield from value
 
 
-def _between(low: float, high: float) -> Callable[[Any], _Problem]:
+def _between(low: float, high: float) -> _Check:
     return lambda value: None if low <= value <= high else f"is not between {low:g} and {high:g}"
 
 
-def _one_of(*words: str) -> Callable[[Any], _Problem]:
+def _one_of(*words: str) -> _Check:
     return lambda value: None if value in words else f"is none of {', '.join(words)}"
 
 
@@ -225,11 +249,13 @@ def _name(value: str) -> _Problem:
 
 _weight = _between(-MAX_WEIGHT, MAX_WEIGHT)
 _count = _between(0, 2**63)
+#: Numbers that the database goes on counting from.
+_row_number = _between(1, 2**53)
 _size = _between(1, _MAX_DIMENSION)
 _rating = _between(1, 5)
 
 #: What must be true of a value beyond its type, by table and column.
-_RULES: Mapping[str, Callable[[Any], _Problem]] = {
+_RULES: Mapping[str, _Check] = {
     "adapters.name": _name,
     "adapters.weight": _weight,
     "adapters.weight_min": _weight,
@@ -264,10 +290,10 @@ _RULES: Mapping[str, Callable[[Any], _Problem]] = {
     "result_images.number": _count,
     "result_images.width": _size,
     "result_images.height": _size,
-    "generation_runs.id": _count,
+    "generation_runs.id": _row_number,
     "generation_runs.images": _count,
     "generation_runs.duration_s": _count,
-    "run_adapters.run_id": _count,
+    "run_adapters.run_id": _row_number,
     "run_adapters.position": _count,
 }
 

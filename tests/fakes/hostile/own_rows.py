@@ -143,6 +143,7 @@ def bad_rows() -> Iterator[Hostile]:
         "picture without width": ("result_images", {"width": 0}, "not between"),
         "seed beyond 64 bits": ("result_images", {"seed": 2**63}, "too large"),
         "run without time": ("generation_runs", {"finished_at": None}, "may not be null"),
+        "run that ends all counting": ("generation_runs", {"id": 2**63 - 1}, "not between"),
         "run that lasted less than nothing": ("generation_runs", {"duration_s": -1}, "between"),
         "adapter that is no id": ("run_adapters", {"adapter_id": "x"}, "not an id"),
         "choice of nothing": ("choices", {"value": None}, "may not be null"),
