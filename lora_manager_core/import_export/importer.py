@@ -186,8 +186,9 @@ class Importer:
                 if a.status == "created"
             ]
         )
-        writer.include_all([file.key for file in found.values()])
         tables.write()
+        # Whatever either side took out: a file that has a record now is to be scanned.
+        writer.include_all([file.key for file in found.values()])
 
 
 class ByteProgress:

@@ -149,6 +149,8 @@ class Places:
 
     def is_same(self, file: ArchivedFile, path: Path) -> bool:
         """Whether a file here is, byte for byte, that of the archive."""
+        if not path.exists():  # a link that leads nowhere
+            return False
         with storage_errors(path):
             status = path.stat()
         if not stat.S_ISREG(status.st_mode):

@@ -207,6 +207,17 @@ class TestEverythingElse:
         assert (run["adapter_id"], run["weight"]) == (ADAPTER_ID, 0.8)
         assert home.adapter("Ink portrait")["rating"] == 5
 
+    def test_a_file_that_was_taken_out_is_scanned_again(self, home, tmp_path):
+        archive, alice = export(home), home.adapter("alice")
+        assert home.client.delete(f"/v1/adapters/{alice['id']}").status_code == 204
+        assert len(home.client.get("/v1/library/excluded").json()["excluded"]) == 1
+
+        take_in(home, archive, target=str(home.library))
+
+        assert home.adapter("alice")["id"] == alice["id"]
+        assert home.client.get("/v1/library/excluded").json()["excluded"] == []
+        assert home.scan()["found"] == 3
+
     def test_again_changes_nothing(self, home, archive):
         take_in(home, archive)
         home.scan()  # the one that follows an import has ended by that

@@ -242,6 +242,24 @@ class TestFiles:
         take_in(home, archive(), conflict_resolution="rename")
         assert (target / "ink 2.safetensors").exists()
 
+    def test_a_link_that_leads_nowhere(self, home, archive, target):
+        target.mkdir(parents=True)
+        (target / "ink.safetensors").symlink_to(target / "gone.safetensors")
+        result = send(home, archive())["results"][0]
+        assert [c["key"] for c in result["conflicts"]] == [self.KEY]
+        take_in(home, archive(), conflict_resolution="replace")
+        assert not (target / "ink.safetensors").is_symlink()
+        assert (target / "ink.safetensors").read_bytes() == model()
+        assert not (target / "gone.safetensors").exists()
+
+    def test_a_link_that_leads_outside_is_not_followed(self, home, archive, target, tmp_path):
+        (tmp_path / "outside").mkdir()
+        target.parent.mkdir(parents=True)
+        target.symlink_to(tmp_path / "outside", target_is_directory=True)
+        result = send(home, archive())["results"][0]
+        assert (result["status"], result["code"]) == ("error", "path_outside_roots")
+        assert list((tmp_path / "outside").iterdir()) == []
+
     def test_two_of_one_archive(self, home, tmp_path, target):
         """As from two library folders with the same folders in them."""
         members = {}
