@@ -285,6 +285,7 @@ class TestLargeArchives:
             assert len(list(archive.adapters())) == 1
             assert len(archive.ignored) == 65_600
 
+    @pytest.mark.timeout(300)  # reads and hashes it all, on however busy a machine
     def test_members_of_over_4_gib(self, tmp_path: Path) -> None:
         path, size = tmp_path / "large.zip", 4 * 2**30 + 5
         write_large(path, size)
