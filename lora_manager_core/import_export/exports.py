@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.db.models import Job
@@ -95,6 +95,7 @@ class ExportService:
         estimate = self._estimates.estimate(choice)
         self._folder.path.mkdir(parents=True, exist_ok=True)
         require_room(self._folder.path, estimate.size_bytes)
+        self._sweep_secrets()  # of jobs that were cancelled
         secret = None if password is None else self._secrets.keep(password)
         work = max(0.1, estimate.size_bytes / _MEGABYTE)
         with self._database.write() as session:
@@ -115,11 +116,16 @@ class ExportService:
 
     def remove_leftovers(self) -> None:
         """Remove what dead processes left: parts of archives, and passwords nobody waits for."""
+        jobs = self._sweep_secrets()
+        self._folder.remove_leftovers([job.id for job in jobs])
+        self._writer.remove_leftovers()
+
+    def _sweep_secrets(self) -> Sequence[Job]:
+        """Remove passwords of jobs that are no more; gives the jobs that are unfinished."""
         with self._database.read() as session:
             jobs = JobStore(session).list_unfinished(ARCHIVE_JOBS)
-        self._folder.remove_leftovers([job.id for job in jobs])
         self._secrets.sweep([job.payload.get("secret") or "" for job in jobs])
-        self._writer.remove_leftovers()
+        return jobs
 
     def _choice(self, request: ExportRequest, export_id: str) -> Choice:
         if request.format != "zip":
@@ -215,10 +221,12 @@ class ExportStream(Iterator[bytes]):
 def _as_job(export_id: str, request: ExportRequest) -> Job:
     """What the feed is told of a stream, which has no row: nobody could take it up again."""
     created_at = utc_now()
+    payload = payload_of(request, created_at, None)
+    payload["request"].pop("adapter_ids", None)  # there may be a hundred thousand
     return Job(
         id=export_id,
         kind=EXPORT_JOB,
-        payload=payload_of(request, created_at, None),
+        payload=payload,
         work=0.0,
         created_at=created_at,
     )
