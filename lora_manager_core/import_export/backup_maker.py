@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
@@ -11,14 +12,17 @@ from pathlib import Path
 from typing import cast
 
 from lora_manager_core.common.paths import MODEL_SUFFIXES, path_key
+from lora_manager_core.errors import StorageFailed
 from lora_manager_core.import_export.archive_writer import ArchiveStream, ArchiveWriter, ProgressOf
 from lora_manager_core.import_export.backup_folder import BackupFolder, StoredBackup, backup_name
 from lora_manager_core.import_export.choice import Choice
-from lora_manager_core.import_export.format import DATABASE
 from lora_manager_core.import_export.room import require_room
 from lora_manager_core.import_export.schemas import BackupType, Contents
 from lora_manager_core.import_export.snapshot import Snapshots
+from lora_manager_core.import_export.staging import storage_errors
 from lora_manager_core.queueing.base import JobContext, JobProgress
+
+_log = logging.getLogger(__name__)
 
 BY_HAND = "by hand"
 SCHEDULED = "schedule"
@@ -79,22 +83,32 @@ class BackupMaker:
         self._folder.publish(backup)
         return backup
 
-    def before(self, context: JobContext, reason: str, replaced: Sequence[Path]) -> str:
+    def before(
+        self, context: JobContext, reason: str, replaced: Sequence[Path], in_use: str | None = None
+    ) -> str:
         """A quick backup with the files that are about to be replaced; gives its id.
 
-        It takes the first tenth of the job's progress. Raises as `make` does.
+        It takes the first tenth of the job's progress. Older ones of that reason go, but for the
+        one that is `in_use`. Raises as `make` does.
         """
         order = BackupOrder(str(uuid.uuid4()), "quick", reason, replaced=replaced)
         made = self.make(_FirstTenth(context), order)
         same = [backup for backup in self._folder.list() if backup.reason == reason]
-        self.thin_out([b for b in same if b.id != made.id][_KEPT_BEFORE - 1 :])
+        old = [b for b in same if b.id != made.id][_KEPT_BEFORE - 1 :]
+        self.thin_out([b for b in old if b.id != in_use])
         return made.id
 
     def thin_out(self, old: Sequence[StoredBackup]) -> None:
-        """Remove backups that are no longer kept; broken ones stay, for people to look at."""
+        """Remove backups that are no longer kept; broken ones stay, for people to look at.
+
+        One that cannot be removed, being downloaded for example, goes the next time.
+        """
         for backup in old:
             if backup.problem is None:
-                self._folder.remove(backup)
+                try:
+                    self._folder.remove(backup)
+                except StorageFailed as failed:
+                    _log.warning("%s: %s", backup.file_name, failed.detail)
 
     def mark(self, context: JobContext) -> Mark:
         """What there is to be kept now: equal marks, equal rows.
@@ -103,12 +117,14 @@ class BackupMaker:
         """
         digest = hashlib.sha256()
         choice = Choice(_contents("quick", ()), kind="backup", with_paths=True)
-        self._snapshots.scratch.mkdir(parents=True, exist_ok=True)
-        with self._snapshots.take(choice, context.raise_if_cancelled) as snapshot:
-            for member in snapshot.index.members():
-                if member.sha256 is not None and member.name != DATABASE:
-                    digest.update(f"{member.name}\n{member.sha256}\n".encode())
-            counts = snapshot.manifest.counts
+        scratch = self._snapshots.scratch
+        with storage_errors(scratch):
+            scratch.mkdir(parents=True, exist_ok=True)
+            with self._snapshots.take(choice, context.raise_if_cancelled) as snapshot:
+                for member in snapshot.index.members():
+                    if member.sha256 is not None:
+                        digest.update(f"{member.name}\n{member.sha256}\n".encode())
+                counts = snapshot.manifest.counts
         return Mark(digest.hexdigest(), not (counts["adapters"] or counts.get("results")))
 
 

@@ -103,7 +103,9 @@ class RestoreJob:
             archive.verify(progress)
             backup_id = None
             if payload["backup_before"]:
-                backup_id = self._maker.before(context, BEFORE_RESTORE, plan.replaced)
+                backup_id = self._maker.before(
+                    context, BEFORE_RESTORE, plan.replaced, payload.get("backup_id")
+                )
             progress.message = "Copying files"
             result = {
                 "adapters": len(plan.adapters),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -212,6 +213,29 @@ class TestBefore:
         assert kept == made[:1:-1]
         assert len(history(home)) == 11
 
+    def test_the_one_that_is_being_restored_stays(self, home):
+        maker = home.application.services.get(BackupMaker)
+        first = maker.before(FakeContext(), BEFORE_IMPORT, [])
+        for _ in range(11):
+            maker.before(FakeContext(), BEFORE_IMPORT, [], in_use=first)
+        assert first in [backup.id for backup in history(home)]
+        maker.before(FakeContext(), BEFORE_IMPORT, [])
+        assert first not in [backup.id for backup in history(home)]
+
+    def test_one_that_cannot_be_removed_stops_nothing(self, home, caplog):
+        maker = home.application.services.get(BackupMaker)
+        first = maker.before(FakeContext(), BEFORE_IMPORT, [])
+        path = folder_of(home) / history(home)[0].file_name
+        note = path.with_suffix(".json")
+        content = note.read_bytes()
+        path.unlink()
+        path.mkdir()  # what no program can unlink
+        size = path.stat().st_size
+        note.write_bytes(content.replace(_size_in(content), b'"size": %d' % size))
+        made = [maker.before(FakeContext(), BEFORE_IMPORT, []) for _ in range(10)]
+        assert {first, *made} == {backup.id for backup in history(home)}
+        assert "could not be removed" in caplog.text
+
     def test_progress_leaves_room_for_what_follows(self, home):
         context = FakeContext()
         home.application.services.get(BackupMaker).before(context, BEFORE_IMPORT, [])
@@ -235,3 +259,9 @@ class TestKilled:
             job.run(context)
         assert BackupFolder(folder_of(home)).list() == []
         assert list((folder_of(home) / ".unfinished").iterdir()) == []
+
+
+def _size_in(note: bytes) -> bytes:
+    match = re.search(rb'"size": \d+', note)
+    assert match is not None
+    return match.group()
