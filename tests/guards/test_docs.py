@@ -1,4 +1,4 @@
-"""The generated pages say what the code says, and the README's commands exist."""
+"""The generated pages say what the code says; commands and files that pages name exist."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from lora_manager_core.cli import main
 
 _PROJECT = Path(__file__).parents[2]
+_PAGES = ["README.md", "CONTRIBUTING.md", "docs/archives.md", "docs/workers.md"]
 
 
 def _pages() -> dict[str, str]:
@@ -31,7 +32,7 @@ def test_generated_pages_are_current():
     assert not stale, f"run `python docs/build.py` and commit {', '.join(stale)}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", _PAGES)
 def test_commands_of_our_own_are_accepted(page, capsys):
     text = (_PROJECT / page).read_text(encoding="utf-8")
     commands = set(re.findall(r"^\s*(?:\.venv/bin/)?lora-manager (\w+)", text, re.MULTILINE))
@@ -42,8 +43,8 @@ def test_commands_of_our_own_are_accepted(page, capsys):
     capsys.readouterr()
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", _PAGES)
 def test_files_that_are_named_exist(page):
     text = (_PROJECT / page).read_text(encoding="utf-8")
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
-    assert [name for name in linked if not (_PROJECT / name).exists()] == []
+    assert [name for name in linked if not ((_PROJECT / page).parent / name).exists()] == []
