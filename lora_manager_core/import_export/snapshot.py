@@ -93,6 +93,7 @@ class Snapshots:
                 with tempfile.TemporaryFile(dir=self.scratch) as found:
                     with database.read() as session:
                         repository = ExportRepository(session)
+                        repository.spare_memory()
                         schema = repository.schema()
                         taking.rows(repository, found)
                     if copy is not None:
