@@ -30,6 +30,11 @@ from lora_manager_core.db.unit_of_work import Database, WriteSession
 from lora_manager_core.deliveries.schemas import DeliveryCreate
 from lora_manager_core.deliveries.service import DeliveryService
 from lora_manager_core.errors import BackendUnavailable
+from lora_manager_core.import_export.imports import ImportService
+from lora_manager_core.import_export.kinds import IMPORT_JOB, RESTORE_JOB
+from lora_manager_core.import_export.restoring import RestoreService
+from lora_manager_core.import_export.schemas import ImportConfig, RestoreRequest
+from lora_manager_core.library.service import SCAN_JOB
 from lora_manager_core.queueing.base import GPU_LANE, LIBRARY_LANE, UNFINISHED, JobQueue
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
@@ -44,7 +49,10 @@ _PARAMS = {"generation_params": {"steps": 3, "width": 16, "height": 16, "batch_s
 
 @dataclass(frozen=True)
 class Case:
-    """What one process is to do; `kill_at` 0 lets it live, `before` says on which side it dies."""
+    """What one process is to do; `kill_at` 0 lets it live, `before` says on which side it dies.
+
+    A `library` in the data folder is its library folder, and `archive.zip` what it takes in.
+    """
 
     data_dir: str
     database_url: str
@@ -100,7 +108,15 @@ class _Run:
         self.backend = FakeBackend()
         self._pipe = pipe
         self._commits = 0
-        settings = Settings(data_dir=Path(case.data_dir), database_url=case.database_url)
+        self.folder = Path(case.data_dir)
+        library = self.folder / "library"
+        settings = Settings(
+            data_dir=self.folder,
+            database_url=case.database_url,
+            library_roots=(library,) if library.exists() else (),
+            import_path=library,
+            backup_every_h=0,
+        )
         parts = Parts(backends=lambda _database: [self.backend], queue=_quick_queue)
         self.application: Application = build_application(settings, parts)
 
@@ -135,6 +151,16 @@ class _Run:
             left = JobStore(session).list_unfinished(["generation"])
         for job in left:
             assert jobs.wait(job.id, _PATIENCE_S).status not in UNFINISHED, "a job is stuck"
+
+    def wait_for_archives(self) -> None:
+        """Block until every import and restore has ended, and every scan."""
+        jobs = self.application.services.get(Jobs)
+        while True:
+            with self.application.database.read() as session:
+                left = JobStore(session).list_unfinished([IMPORT_JOB, RESTORE_JOB, SCAN_JOB])
+            if not left:
+                return
+            assert jobs.wait(left[0].id, _PATIENCE_S).status not in UNFINISHED, "a job is stuck"
 
     def _count(self, _committing: object) -> None:
         self._commits += 1
@@ -212,6 +238,26 @@ def _recover(run: _Run) -> None:
     run.wait_for_all()
 
 
+def _import(run: _Run) -> None:
+    config = ImportConfig(conflict_resolution="replace", backup_before=False, background=True)
+    imports = run.application.services.get(ImportService)
+    started = imports.take_file(run.folder / "archive.zip", config)
+    assert started.job_id is not None
+    run.tell("accepted", started.job_id)
+    run.wait_for_archives()
+
+
+def _restore(run: _Run) -> None:
+    request = RestoreRequest(backup_before=False, background=True)
+    restores = run.application.services.get(RestoreService)
+    run.tell("accepted", restores.restore_file(run.folder / "archive.zip", request).job_id)
+    run.wait_for_archives()
+
+
+def _recover_archives(run: _Run) -> None:
+    run.wait_for_archives()
+
+
 _SCENARIOS: dict[str, Callable[[_Run], None]] = {
     "deliver": _deliver,
     "compose": _compose,
@@ -221,6 +267,9 @@ _SCENARIOS: dict[str, Callable[[_Run], None]] = {
     "stop": _stop,
     "abandon": _abandon,
     "recover": _recover,
+    "import": _import,
+    "restore": _restore,
+    "recover archives": _recover_archives,
 }
 
 
