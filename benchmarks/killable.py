@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,27 @@ ROOT = Path(__file__).parents[1]
 class Server:
     """`lora-manager serve` on one port, as often as it has to be started.
 
-    `folder` is its data folder and has its log; `options` are further ones of the command.
+    `folder` is its data folder and has its log; `options` are further ones of the command,
+    `settings` those that it takes from the environment.
     """
 
-    def __init__(self, folder: Path, url: str, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        options: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         given = ["--port", str(self.port), "--data-dir", str(folder), *options]
         self._command = [sys.executable, "-m", "lora_manager_core.cli", "serve", *given]
-        self._environment = {**os.environ, "LORA_MANAGER_DATABASE_URL": url}
+        self._environment = {
+            **os.environ,
+            "LORA_MANAGER_DATABASE_URL": url,
+            **(settings or {}),
+        }
         self._log = folder / "server.log"
         self._starts: list[float] = []
         self._began = 0.0
