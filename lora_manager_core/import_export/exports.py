@@ -194,13 +194,13 @@ class ExportStream(Iterator[bytes]):
 
     def close(self) -> None:
         """Stop making the archive; whoever did not take all of it has cancelled it."""
-        self._stream.close()
         self._end(CANCELLED)
 
     def _end(self, status: str, error: dict[str, str] | None = None) -> None:
         if self._ended:
             return
         self._ended = True
+        self._stream.close()  # whoever hears of the end finds nothing left of it
         self._places.release()
         if self._started_at is None:  # nobody took anything of it
             return
