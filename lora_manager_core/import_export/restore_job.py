@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lora_manager_core.db.unit_of_work import WriteSession
 from lora_manager_core.errors import ArchiveRefused, LoraManagerError
 from lora_manager_core.import_export.archive_reader import open_archive
 from lora_manager_core.import_export.backup_folder import BackupFolder
@@ -65,19 +64,19 @@ class RestoreJob:
             if not error.may_pass:
                 self._forget(token)
             raise
-        store, undo = outcome.store, outcome.undo
-        assert store is not None
+        undo, done = outcome.undo, outcome.done
         assert undo is not None
-
-        def _store(session: WriteSession) -> None:
-            store(session)
-            session.after_commit(lambda: self._forget(token))
+        assert done is not None
 
         def _undo() -> None:
             undo()
             self._forget(token)
 
-        return JobOutcome(outcome.result, _store, _undo)
+        def _done() -> None:
+            done()
+            self._forget(token)
+
+        return JobOutcome(outcome.result, outcome.store, _undo, _done)
 
     def _restore(self, context: JobContext, token: str | None) -> JobOutcome:
         payload = context.payload

@@ -48,8 +48,11 @@ class TakingIn:
             except LibraryChanged:  # this attempt is over; the next one stages anew
                 _undo()
                 raise
-            session.after_commit(archive.close)
-            session.after_commit(self._scan)
+
+        def _done() -> None:
+            staged.finish()
+            archive.close()
+            self._scan()
 
         try:
             self._importer.stage(archive, plan, staged, on_bytes)
@@ -57,7 +60,7 @@ class TakingIn:
         except BaseException:
             staged.undo()
             raise
-        return JobOutcome(result, _store, _undo)
+        return JobOutcome(result, _store, _undo, _done)
 
     def _scan(self) -> None:
         """Have the names of new records resolved, and files that changed read."""

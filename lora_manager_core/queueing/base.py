@@ -54,12 +54,14 @@ class JobOutcome:
 
     `store` writes further rows in the very unit of work that ends the job, so that both become true
     or neither; `undo` takes back what lies outside the database when the job ended otherwise:
-    cancelled meanwhile, or failed in `store`.
+    cancelled meanwhile, or failed in `store`. `done` is called once the job has succeeded, also if
+    the database's answer to that was lost, for what `session.after_commit` would miss then.
     """
 
     result: Mapping[str, Any]
     store: Callable[[WriteSession], None] | None = None
     undo: Callable[[], None] | None = None
+    done: Callable[[], None] | None = None
 
 
 class JobContext(ABC):

@@ -157,6 +157,11 @@ class JobRunner:
                 end = _failed(job, failure, end.outcome)
         if stored in (FAILED, CANCELLED) and end.outcome.undo is not None:
             end.outcome.undo()  # not where the job is somebody else's: so may be the files by now
+        if stored == SUCCEEDED and end.outcome.done is not None:
+            try:
+                end.outcome.done()
+            except Exception:  # noqa: BLE001 - the border of a job, which has ended well
+                _log.exception("what follows job %s was not done", job.id)
         if stored in ENDED:
             error = end.error if stored == FAILED else None
             result = end.outcome.result if stored == SUCCEEDED else None
