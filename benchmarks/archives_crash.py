@@ -55,8 +55,8 @@ _AIMED = 0.5
 #: Runs without a kill that are measured.
 _MEASURED = 3
 _PATIENCE_S = 120.0
-#: What a dead process leaves in these folders is removed once it is older than an hour.
-_AGED_S = 7200.0
+#: What a dead process leaves in these folders is removed once it is older than a day.
+_AGED_S = 2 * 24 * 3600.0
 #: A model file has a tensor of this width, which makes it about two megabytes.
 _WIDTH = 250_000
 
@@ -87,6 +87,7 @@ def main() -> None:
             if postgres is None:
                 sys.exit("PostgreSQL is not installed, or there is no user to run it as.")
         place = Place(folder, postgres)
+        stack.callback(place.server.kill)
         chance = random.Random(args.seed)
         kind = "postgresql" if postgres else "sqlite"
         print(f"{kind}, seed {args.seed}, load {os.getloadavg()[0]:.1f}", flush=True)

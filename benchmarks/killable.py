@@ -47,6 +47,7 @@ class Server:
         self._log = folder / "server.log"
         self._starts: list[float] = []
         self._began = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def usual_start_s(self) -> float:
@@ -70,18 +71,20 @@ class Server:
                     return
             except OSError:
                 time.sleep(0.02)
-            if self._process.poll() is not None:
+            if self._process is None or self._process.poll() is not None:
                 sys.exit(f"The server ended by itself:\n{self._log.read_text()[-3000:]}")
 
     def kill(self) -> None:
         """As the kernel does when memory runs out: at once, and without a word."""
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def stop(self) -> None:
         """In order."""
-        self._process.terminate()
-        self._process.wait(60)
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(60)
 
 
 def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
