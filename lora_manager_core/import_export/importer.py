@@ -108,19 +108,21 @@ class Importer:
         staged: StagedFiles,
         on_bytes: Callable[[int], None],
     ) -> None:
-        """Copy every file that the plan writes beside its target, checked.
+        """Copy every file that the plan writes beside its target, checked, ready to be moved.
 
         `on_bytes` is told of every piece and may raise to stop.
 
         Raises:
             ArchiveRefused: a file is not what the archive promised.
             DiskFull, StorageFailed: it cannot be written.
+            LibraryChanged: something appeared where a file belongs.
         """
         for write in plan.writes:
             part = staged.new(write.destination)
             with storage_errors(write.destination):
                 archive.copy(write.file.member, part, on_bytes)
             staged.add(part, write.destination, write.file.mtime_ns, write.replace)
+        staged.prepare()
 
     def apply(
         self, session: WriteSession, archive: Archive, plan: ImportPlan, staged: StagedFiles

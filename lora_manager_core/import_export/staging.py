@@ -58,11 +58,13 @@ class StagedFiles:
     ) -> None:
         self._path = _journal_path(journals, job_id)
         self._job_id = job_id
-        self._roots = roots
+        self._roots = [root.resolve() for root in roots]
         self._disk = disk or Disk()
         self._journal = Journal()
         self._added: list[_Added] = []
         self._asked = 0
+        #: Where files for a folder are staged.
+        self._staging: dict[Path, Path] = {}
 
     def new(self, destination: Path) -> Path:
         """A path to write a new file to, on the volume of its destination.
@@ -71,7 +73,10 @@ class StagedFiles:
             UnsafePath: the destination lies in none of the roots.
             StorageFailed: the hidden folder cannot be made.
         """
-        folder = self._volume_top(destination) / STAGING_FOLDER / self._job_id
+        folder = self._staging.get(destination.parent)
+        if folder is None:
+            folder = self._volume_top(destination) / STAGING_FOLDER / self._job_id
+            self._staging[destination.parent] = folder
         if folder not in self._journal.staging:
             with storage_errors(folder):
                 # First the journal, so that a folder which nobody knows of cannot be.
@@ -91,6 +96,14 @@ class StagedFiles:
                 os.utime(staged, ns=(mtime_ns, mtime_ns))
         self._added.append(_Added(staged, destination, replace))
 
+    def prepare(self) -> None:
+        """Write down what `publish` will do, which then has only to do it; nothing moves yet.
+
+        Raises as `publish` does, and then leaves what is staged to `undo`.
+        """
+        if self._added and not self._journal.moves:
+            self._plan()
+
     def publish(self) -> None:
         """Move every file to its place, and what it replaces aside.
 
@@ -100,11 +113,12 @@ class StagedFiles:
             StorageFailed, DiskFull: a file could not be moved; it may be in use.
         """
         try:
-            if self._added and not self._journal.moves:
-                self._plan()
+            self.prepare()
             for folder in self._journal.folders:
                 with storage_errors(folder):
                     self._disk.make_folder(folder)
+            for folder in {move.destination.parent for move in self._journal.moves}:
+                self._root_of(folder)
             for move in self._journal.moves:
                 with storage_errors(move.destination):
                     self._publish(move)
@@ -128,11 +142,13 @@ class StagedFiles:
     def _plan(self) -> None:
         """Look at every destination as it is now, and write down what will be done."""
         moves, folders = [], dict[Path, None]()
+        for folder in {added.destination.parent for added in self._added}:
+            self._root_of(folder)
+            with storage_errors(folder):
+                folders.update(dict.fromkeys(self._missing(folder)))
         for number, added in enumerate(self._added):
             destination, staged = added.destination, added.staged
-            self._root_of(destination)
             with storage_errors(destination):
-                folders.update(dict.fromkeys(self._missing(destination.parent)))
                 present = self._present(destination)
             if present is not None and (not added.replace or present.is_dir()):
                 raise _in_the_way(destination)
@@ -152,7 +168,6 @@ class StagedFiles:
             if disk.exists(move.destination):
                 return
             raise LibraryChanged(f"{move.destination} was moved away meanwhile; begin again.")
-        self._root_of(move.destination)
         if move.present is not None and not disk.exists(move.aside) and disk.exists(move.present):
             disk.rename(move.present, move.aside)
         if disk.exists(move.destination):
@@ -178,19 +193,19 @@ class StagedFiles:
             folder = folder.parent
         return missing[::-1]
 
-    def _root_of(self, destination: Path) -> Path:
-        folder = destination.parent.resolve()
+    def _root_of(self, folder: Path) -> Path:
+        resolved = folder.resolve()
         for root in self._roots:
-            if folder.is_relative_to(root.resolve()):
-                return root.resolve()
+            if resolved.is_relative_to(root):
+                return root
         raise UnsafePath(
-            f"{destination} does not lie in a folder that may be written to: the library folders, "
+            f"{folder} does not lie in a folder that may be written to: the library folders, "
             "the import path and the output folder."
         )
 
     def _volume_top(self, destination: Path) -> Path:
         """The topmost folder within the root on the volume where the destination will be."""
-        root = self._root_of(destination)
+        root = self._root_of(destination.parent)
         folder = destination.parent.resolve()
         with storage_errors(folder):
             while not folder.exists():
