@@ -38,7 +38,7 @@ from sqlalchemy import create_engine, delete, make_url, select, text, update
 
 from lora_manager_core.db.models import Choice, Job
 from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.import_export.staging import STAGING_FOLDER
+from lora_manager_core.import_export.imports.staging import STAGING_FOLDER
 from lora_manager_core.queueing.base import ENDED, SUCCEEDED, UNFINISHED
 from lora_manager_core.queueing.store import JobWriter
 

@@ -15,10 +15,10 @@ from lora_manager_core.dashboard.routes import router as dashboard_router
 from lora_manager_core.deliveries.routes import router as deliveries_router
 from lora_manager_core.generation.results_routes import router as results_router
 from lora_manager_core.generation.routes import router as generation_router
-from lora_manager_core.import_export.backup_routes import router as backup_router
-from lora_manager_core.import_export.export_routes import router as export_router
-from lora_manager_core.import_export.import_routes import UPLOADS
-from lora_manager_core.import_export.import_routes import router as import_router
+from lora_manager_core.import_export.backups.routes import router as backup_router
+from lora_manager_core.import_export.exports.routes import router as export_router
+from lora_manager_core.import_export.imports.routes import UPLOADS
+from lora_manager_core.import_export.imports.routes import router as import_router
 from lora_manager_core.library.routes import router as library_router
 from lora_manager_core.progress.routes import router as progress_router
 from lora_manager_core.system.routes import router as system_router

@@ -25,16 +25,16 @@ from lora_manager_core.errors import (
     LoraManagerError,
     StorageFailed,
 )
-from lora_manager_core.import_export.backups import BackupService
-from lora_manager_core.import_export.exports import ExportService
-from lora_manager_core.import_export.imports import ImportService
-from lora_manager_core.import_export.restoring import RestoreService
+from lora_manager_core.import_export.backups.restoring import RestoreService
+from lora_manager_core.import_export.backups.service import BackupService
+from lora_manager_core.import_export.exports.service import ExportService
+from lora_manager_core.import_export.imports.service import ImportService
 from lora_manager_core.import_export.schemas import (
     BackupRequest,
+    BackupRestoreRequest,
     ExportRequest,
     ImportConfig,
     ImportResult,
-    RestoreRequest,
     Rule,
 )
 from lora_manager_core.settings import Settings
@@ -70,7 +70,7 @@ def restore(settings: Settings, arguments: argparse.Namespace) -> int:
     with started(settings) as application:
         services = application.services
         path = _found(services.get(BackupService), arguments.backup)
-        request = RestoreRequest(
+        request = BackupRestoreRequest(
             password=password_of(path, arguments),
             backup_before=not arguments.no_backup,
             files=not arguments.no_files,

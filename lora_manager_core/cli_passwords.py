@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from lora_manager_core.errors import InvalidRequest, LoraManagerError, PasswordNeeded
-from lora_manager_core.import_export.archive_reader import open_archive
+from lora_manager_core.import_export.archive.reader import open_archive
 
 #: Where a password is looked for before anybody is asked; never on the command line, which other
 #: users of the machine can see.

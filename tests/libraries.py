@@ -29,7 +29,7 @@ from lora_manager_core.db.models import (
     RunAdapter,
 )
 from lora_manager_core.db.unit_of_work import Database, WriteSession
-from lora_manager_core.import_export.tables import RECORD_COLUMNS, TABLES
+from lora_manager_core.import_export.archive.tables import RECORD_COLUMNS, TABLES
 from lora_manager_core.library.columns import columns_from_file
 from lora_manager_core.library.walk import find_file
 from lora_manager_core.queueing.base import GPU_LANE, SUCCEEDED

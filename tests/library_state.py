@@ -24,7 +24,7 @@ from lora_manager_core.db.models import (
     RunAdapter,
 )
 from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.import_export.tables import DERIVED_COLUMNS, RECORD_COLUMNS, TABLES
+from lora_manager_core.import_export.archive.tables import DERIVED_COLUMNS, RECORD_COLUMNS, TABLES
 
 #: Derived columns whose value follows from nothing but the record and its files.
 _FOLLOWING = ("name_key", "version_key", "search_text", "folder", "side_signature", "file_state")

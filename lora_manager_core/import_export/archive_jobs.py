@@ -8,9 +8,9 @@ from collections.abc import Callable
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.errors import Busy, JobNotFound, LoraManagerError
+from lora_manager_core.import_export.imports.staging import JobState
 from lora_manager_core.import_export.job_repository import ArchiveJobStore
 from lora_manager_core.import_export.schemas import ArchiveJob
-from lora_manager_core.import_export.staging import JobState
 from lora_manager_core.queueing.base import LIBRARY_LANE, SUCCEEDED, JobQueue
 from lora_manager_core.queueing.service import Jobs
 

@@ -8,8 +8,8 @@ from sqlalchemy import select
 
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import ReadSession
+from lora_manager_core.import_export.imports.staging import JobState
 from lora_manager_core.import_export.kinds import ARCHIVE_JOBS
-from lora_manager_core.import_export.staging import JobState
 from lora_manager_core.queueing.base import RUNNING, SUCCEEDED, UNFINISHED
 from lora_manager_core.queueing.owner import is_dead
 

@@ -301,7 +301,7 @@ class Verification(BaseModel):
     duration_s: float
 
 
-class RestoreRequest(RequestModel):
+class BackupRestoreRequest(RequestModel):
     """How a backup is restored."""
 
     password: Password | None = None

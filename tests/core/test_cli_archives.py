@@ -14,7 +14,7 @@ from lora_manager_core.cli import main
 from lora_manager_core.cli_passwords import PASSWORD_VARIABLE
 from lora_manager_core.db.models import Adapter
 from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.import_export.backups import BackupService
+from lora_manager_core.import_export.backups.service import BackupService
 from lora_manager_core.library.service import LibraryService
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.settings import Settings

@@ -30,9 +30,9 @@ from lora_manager_core.db.unit_of_work import Database, WriteSession
 from lora_manager_core.deliveries.schemas import DeliveryCreate
 from lora_manager_core.deliveries.service import DeliveryService
 from lora_manager_core.errors import BackendUnavailable
-from lora_manager_core.import_export.imports import ImportService
+from lora_manager_core.import_export.backups.restoring import RestoreService
+from lora_manager_core.import_export.imports.service import ImportService
 from lora_manager_core.import_export.kinds import IMPORT_JOB, RESTORE_JOB
-from lora_manager_core.import_export.restoring import RestoreService
 from lora_manager_core.import_export.schemas import ImportConfig, RestoreRequest
 from lora_manager_core.library.service import SCAN_JOB
 from lora_manager_core.queueing.base import GPU_LANE, LIBRARY_LANE, UNFINISHED, JobQueue

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from lora_manager_core.db.migrate import newest_revision
 from lora_manager_core.db.models import Adapter
-from lora_manager_core.import_export.format import (
+from lora_manager_core.import_export.archive.format import (
     FORMAT,
     FORMAT_VERSION,
     HASHES,
@@ -24,7 +24,7 @@ from lora_manager_core.import_export.format import (
     record_member,
     table_member,
 )
-from lora_manager_core.import_export.tables import RECORD_COLUMNS, TABLES
+from lora_manager_core.import_export.archive.tables import RECORD_COLUMNS, TABLES
 
 ADAPTER_ID = "3f1f3c1e-6a3f-4f59-9d55-0a3a5a0c7a10"
 OTHER_ID = "9a9b7c52-2f5d-4a55-8a4b-9d6b6c1c2d3e"

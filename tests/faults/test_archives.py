@@ -22,16 +22,16 @@ from lora_manager_core.bootstrap import Application, Parts, build_application
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.feed.base import PROGRESS, Feed, FeedEvent
-from lora_manager_core.import_export.backups import BackupService
-from lora_manager_core.import_export.exports import ExportService
-from lora_manager_core.import_export.imports import ImportService
+from lora_manager_core.import_export.backups.service import BackupService
+from lora_manager_core.import_export.exports.service import ExportService
+from lora_manager_core.import_export.imports.service import ImportService
+from lora_manager_core.import_export.imports.staging import STAGING_FOLDER
 from lora_manager_core.import_export.schemas import (
     BackupRequest,
     ExportRequest,
     ImportConfig,
     ImportResult,
 )
-from lora_manager_core.import_export.staging import STAGING_FOLDER
 from lora_manager_core.queueing.base import CANCELLED, ENDED, SUCCEEDED
 from lora_manager_core.queueing.store import JobWriter
 from lora_manager_core.settings import Settings

@@ -24,12 +24,12 @@ from sqlalchemy import select
 
 from lora_manager_core.db.models import Adapter, Base
 from lora_manager_core.errors import StorageFailed
-from lora_manager_core.import_export.archive_writer import ArchiveWriter, Written
-from lora_manager_core.import_export.choice import Choice
-from lora_manager_core.import_export.format import DATABASE, HASHES, MANIFEST, SETTINGS
+from lora_manager_core.import_export.archive.format import DATABASE, HASHES, MANIFEST, SETTINGS
+from lora_manager_core.import_export.archive.tables import RECORD_COLUMNS, TABLES
+from lora_manager_core.import_export.archive.zip_writer import PIECE_BYTES
+from lora_manager_core.import_export.exports.archive_writer import ArchiveWriter, Written
+from lora_manager_core.import_export.exports.choice import Choice
 from lora_manager_core.import_export.schemas import Contents
-from lora_manager_core.import_export.tables import RECORD_COLUMNS, TABLES
-from lora_manager_core.import_export.zip_writer import PIECE_BYTES
 from tests.core.conftest import Home
 from tests.fakes.full_library import NEW, add_people_data, add_side_files
 from tests.fakes.lora_files import touch_later

@@ -9,9 +9,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from lora_manager_core.import_export.backup_folder import BackupFolder
-from lora_manager_core.import_export.backup_job import BackupJob
-from lora_manager_core.import_export.backup_maker import BEFORE_IMPORT, BackupMaker
+from lora_manager_core.import_export.backups.folder import BackupFolder
+from lora_manager_core.import_export.backups.job import BackupJob
+from lora_manager_core.import_export.backups.maker import BEFORE_IMPORT, BackupMaker
 from lora_manager_core.import_export.schemas import Backup, BackupCreated, Verification
 from lora_manager_core.queueing.base import JobCancelled
 from lora_manager_core.queueing.service import Jobs

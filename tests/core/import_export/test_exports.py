@@ -18,9 +18,9 @@ import pyzipper
 
 from lora_manager_core.errors import Busy, ExportNotFound
 from lora_manager_core.feed.base import COMPLETE, PROGRESS, STARTED, Feed
-from lora_manager_core.import_export.exports import ExportService
+from lora_manager_core.import_export.archive.zip_writer import PIECE_BYTES
+from lora_manager_core.import_export.exports.service import ExportService
 from lora_manager_core.import_export.schemas import ExportRequest
-from lora_manager_core.import_export.zip_writer import PIECE_BYTES
 from lora_manager_core.queueing.service import Jobs
 from tests.core.conftest import Home
 from tests.fakes.full_library import add_people_data, add_side_files
@@ -222,7 +222,7 @@ class TestEncryption:
             "import sys; sys.modules['pyzipper'] = None\n"
             "from pathlib import Path\n"
             "from lora_manager_core.errors import ExtraNotInstalled\n"
-            "from lora_manager_core.import_export.zip_writer import ZipWriter\n"
+            "from lora_manager_core.import_export.archive.zip_writer import ZipWriter\n"
             "written = []\n"
             "try:\n"
             f"    ZipWriter(written.append, Path({str(tmp_path)!r}), password='x')\n"

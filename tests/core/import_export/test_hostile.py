@@ -14,16 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lora_manager_core.errors import ArchiveRefused
-from lora_manager_core.import_export.archive_reader import open_archive
-from lora_manager_core.import_export.contents import Archive
-from lora_manager_core.import_export.format import (
+from lora_manager_core.import_export.archive.contents import Archive
+from lora_manager_core.import_export.archive.format import (
     HASHES,
     MANIFEST,
     file_member,
     record_member,
     table_member,
 )
-from lora_manager_core.import_export.tables import TABLES
+from lora_manager_core.import_export.archive.reader import open_archive
+from lora_manager_core.import_export.archive.tables import TABLES
 from tests.fakes.hostile_archives import Hostile, hostile_archives
 from tests.fakes.sample_archives import (
     ADAPTER_ID,

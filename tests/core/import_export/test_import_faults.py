@@ -12,13 +12,13 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from lora_manager_core.errors import LibraryChanged
-from lora_manager_core.import_export.archive_reader import open_archive
-from lora_manager_core.import_export.import_job import ImportJob, ImportOrder
-from lora_manager_core.import_export.importer import Importer
-from lora_manager_core.import_export.plan import KINDS, Wishes
+from lora_manager_core.import_export.archive.reader import open_archive
+from lora_manager_core.import_export.imports.importer import Importer
+from lora_manager_core.import_export.imports.job import ImportJob, ImportOrder
+from lora_manager_core.import_export.imports.plan import KINDS, Wishes
+from lora_manager_core.import_export.imports.staging import StagedFiles
+from lora_manager_core.import_export.imports.taking_in import TakingIn
 from lora_manager_core.import_export.secrets import Secrets
-from lora_manager_core.import_export.staging import StagedFiles
-from lora_manager_core.import_export.taking_in import TakingIn
 from lora_manager_core.library.service import LibraryService
 from lora_manager_core.queueing.base import JobCancelled
 from lora_manager_core.web.uploads import UploadFolder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lora_manager_core.import_export.matching import (
+from lora_manager_core.import_export.imports.matching import (
     COMPARED,
     FOUND_BY_SCANS,
     differences,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_manager_core.import_export.archive_reader import open_archive
+from lora_manager_core.import_export.archive.reader import open_archive
 from tests.fakes.lora_files import write_lora
 from tests.fakes.sample_archives import (
     ADAPTER_ID,

@@ -13,9 +13,9 @@ import pytest
 import pyzipper
 
 from lora_manager_core.errors import ArchiveRefused, PasswordNeeded, WrongPassword
-from lora_manager_core.import_export.archive_reader import open_archive
-from lora_manager_core.import_export.format import file_member, table_member
-from lora_manager_core.import_export.tables import RECORD_COLUMNS, TABLES
+from lora_manager_core.import_export.archive.format import file_member, table_member
+from lora_manager_core.import_export.archive.reader import open_archive
+from lora_manager_core.import_export.archive.tables import RECORD_COLUMNS, TABLES
 from tests.fakes.sample_archives import (
     ADAPTER_ID,
     JOB_ID,

@@ -16,11 +16,11 @@ from PIL import Image
 
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database, WriteSession
-from lora_manager_core.import_export.backup_folder import BackupFolder
+from lora_manager_core.import_export.backups.folder import BackupFolder
+from lora_manager_core.import_export.backups.restore_job import RestoreJob
+from lora_manager_core.import_export.imports.staging import STAGING_FOLDER
 from lora_manager_core.import_export.kinds import RESTORE_JOB
-from lora_manager_core.import_export.restore_job import RestoreJob
 from lora_manager_core.import_export.schemas import Backup, RestoreAnswer
-from lora_manager_core.import_export.staging import STAGING_FOLDER
 from lora_manager_core.queueing.base import PENDING, JobCancelled, JobOutcome
 from lora_manager_core.queueing.service import Jobs
 from tests.conftest import DATABASES

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from lora_manager_core.app import create_app
 from lora_manager_core.bootstrap import Parts, build_application
 from lora_manager_core.db.models import Adapter, Job
-from lora_manager_core.import_export.tables import RECORD_COLUMNS
+from lora_manager_core.import_export.archive.tables import RECORD_COLUMNS
 from lora_manager_core.library.service import SCAN_JOB
 from lora_manager_core.queueing.store import JobStore
 from lora_manager_core.settings import Settings

@@ -12,11 +12,11 @@ from sqlalchemy import update
 from lora_manager_core.common.clock import seconds_between, utc_after, utc_now
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.import_export.backup_folder import BackupFolder, StoredBackup
-from lora_manager_core.import_export.backup_job import BackupJob
+from lora_manager_core.import_export.backups.folder import BackupFolder, StoredBackup
+from lora_manager_core.import_export.backups.job import BackupJob
+from lora_manager_core.import_export.backups.schedule import BackupScheduler, ScheduleService
 from lora_manager_core.import_export.job_repository import ArchiveJobStore
 from lora_manager_core.import_export.kinds import BACKUP_JOB
-from lora_manager_core.import_export.schedule import BackupScheduler, ScheduleService
 from lora_manager_core.import_export.schemas import Backup, BackupSchedule
 from lora_manager_core.queueing.base import JobCancelled
 from lora_manager_core.queueing.service import Jobs

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_manager_core.import_export.zip_writer import PIECE_BYTES, ZipWriter
+from lora_manager_core.import_export.archive.zip_writer import PIECE_BYTES, ZipWriter
 
 SEVEN_ZIP = shutil.which("7zz") or shutil.which("7z")
 

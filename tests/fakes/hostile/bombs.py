@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from lora_manager_core.import_export.format import (
+from lora_manager_core.import_export.archive.format import (
     file_member,
     record_member,
 )

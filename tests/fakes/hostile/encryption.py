@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pyzipper
 
-from lora_manager_core.import_export.format import (
+from lora_manager_core.import_export.archive.format import (
     file_member,
 )
 from tests.fakes.hostile.base import Hostile, aes, of

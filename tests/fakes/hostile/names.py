@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from lora_manager_core.import_export.format import (
+from lora_manager_core.import_export.archive.format import (
     MANIFEST,
 )
 from tests.fakes.hostile.base import EVIL, Hostile, of, raw

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lora_manager_core.import_export.format import (
+from lora_manager_core.import_export.archive.format import (
     HASHES,
     MANIFEST,
     file_member,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lora_manager_core.import_export.format import (
+from lora_manager_core.import_export.archive.format import (
     file_member,
     record_member,
     table_member,
