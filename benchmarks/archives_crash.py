@@ -6,10 +6,11 @@ The stand-alone server runs as a process of its own. Each time it begins in the 
 asked for an import (then, as often, for a restore) that adds, replaces and changes files and rows,
 and is killed (-9) at a moment of it: half of the moments lie anywhere in the time that it takes
 undisturbed, half in its last part, from the first staged file on, where files move and rows are
-written. Only kills that come while the job runs count towards `--kills`. Then it is started again. The job that was killed begins anew, unless somebody had it
-cancelled (every second one: what was begun has to be taken back). When all is quiet, rows, files,
-their hashes and time stamps are compared with the old and the new state. Ends with 0 only if
-nothing was between the two and nothing was left lying around.
+written. Only kills that come while the job runs count towards `--kills`. Then it is started again.
+The job that was killed begins anew, unless somebody had it cancelled (every second one: what was
+begun has to be taken back). When all is quiet, rows, files, their hashes and time stamps are
+compared with the old and the new state. Ends with 0 only if nothing was between the two and nothing
+was left lying around.
 """
 
 from __future__ import annotations
