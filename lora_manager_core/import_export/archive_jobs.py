@@ -50,6 +50,10 @@ class ArchiveJobs:
         self.get(job_id)
         return _shown(self._jobs.cancel(job_id))
 
+    def run(self, submit: Callable[[], Job], background: bool) -> Job:
+        """Submit a job; wait for it, see `wait_for`, unless it is to run in the `background`."""
+        return submit() if background else self.wait_for(submit)
+
     def wait_for(self, submit: Callable[[], Job]) -> Job:
         """Submit a job and wait until it has succeeded; `submit` opens its own unit of work.
 

@@ -37,6 +37,20 @@ class Secrets:
             secret.write(password.encode())
         return token
 
+    @contextmanager
+    def kept(self, password: str | None) -> Iterator[str | None]:
+        """The token of a password (None for None) for a job that is begun in the block.
+
+        Forgotten if the block fails: then there is no job, or it has ended.
+        """
+        token = None if password is None else self.keep(password)
+        try:
+            yield token
+        except BaseException:
+            if token is not None:
+                self.forget(token)
+            raise
+
     def get(self, token: str) -> str:
         """The password of that token.
 

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -15,13 +14,11 @@ from lora_manager_core.common.paths import MODEL_SUFFIXES, path_key
 from lora_manager_core.errors import StorageFailed
 from lora_manager_core.import_export.backups.folder import BackupFolder, StoredBackup, backup_name
 from lora_manager_core.import_export.exports.archive_writer import (
-    ArchiveStream,
     ArchiveWriter,
-    ProgressOf,
+    Written,
 )
 from lora_manager_core.import_export.exports.choice import Choice
 from lora_manager_core.import_export.exports.snapshot import Snapshots
-from lora_manager_core.import_export.room import require_room
 from lora_manager_core.import_export.schemas import BackupType, Contents
 from lora_manager_core.import_export.storage import storage_errors
 from lora_manager_core.queueing.base import JobContext, JobProgress
@@ -72,18 +69,11 @@ class BackupMaker:
             StorageFailed: a file cannot be read or written.
             JobCancelled: the job is to stop.
         """
-        stream = self._writer.stream(_choice(order), order.password)
-        with self._folder.writing(order.id) as file, closing(stream):
-            progress, has_room = ProgressOf(stream), False
-            for piece in stream:
-                context.raise_if_cancelled()
-                if not has_room and stream.content_bytes is not None:
-                    require_room(self._folder.path, stream.content_bytes)
-                    has_room = True
-                file.write(piece)
-                if (due := progress.due()) is not None:
-                    context.report(due)
-        backup = _stored(order, stream)
+        with self._folder.writing(order.id) as file:
+            written = self._writer.write(
+                _choice(order), file, context, order.password, self._folder.path
+            )
+        backup = _stored(order, written)
         self._folder.publish(backup)
         return backup
 
@@ -176,9 +166,7 @@ def _contents(backup_type: BackupType, replaced: Sequence[Path]) -> Contents:
     )
 
 
-def _stored(order: BackupOrder, stream: ArchiveStream) -> StoredBackup:
-    written = stream.written
-    assert written is not None
+def _stored(order: BackupOrder, written: Written) -> StoredBackup:
     manifest = written.manifest
     return StoredBackup(
         id=order.id,

@@ -57,23 +57,14 @@ class RestoreService:
         return self._restore({"path": str(path.absolute())}, request)
 
     def _restore(self, source: dict[str, Any], request: BackupRestoreRequest) -> RestoreAnswer:
-        token = None if request.password is None else self._secrets.keep(request.password)
-        payload = {
-            **source,
-            "files": request.files,
-            "backup_before": request.backup_before,
-            "secret": token,
-        }
-        try:
-            job = (
-                self._submit(payload)
-                if request.background
-                else self._archive_jobs.wait_for(lambda: self._submit(payload))
-            )
-        except BaseException:
-            if token is not None:
-                self._secrets.forget(token)
-            raise
+        with self._secrets.kept(request.password) as token:
+            payload = {
+                **source,
+                "files": request.files,
+                "backup_before": request.backup_before,
+                "secret": token,
+            }
+            job = self._archive_jobs.run(lambda: self._submit(payload), request.background)
         return RestoreAnswer(success=True, job_id=job.id, status=job.status, **(job.result or {}))
 
     def _submit(self, payload: dict[str, Any]) -> Job:

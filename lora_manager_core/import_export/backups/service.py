@@ -65,18 +65,9 @@ class BackupService:
                 "Send `password` and `encrypt: true` together, or neither: nothing is encrypted "
                 "without a password, and no password is kept for a backup that is not encrypted."
             )
-        token = None if request.password is None else self._secrets.keep(request.password)
-        payload = {"backup_type": request.backup_type, "reason": BY_HAND, "secret": token}
-        try:
-            job = (
-                self._submit(payload)
-                if request.background
-                else self._archive_jobs.wait_for(lambda: self._submit(payload))
-            )
-        except BaseException:
-            if token is not None:
-                self._secrets.forget(token)
-            raise
+        with self._secrets.kept(request.password) as token:
+            payload = {"backup_type": request.backup_type, "reason": BY_HAND, "secret": token}
+            job = self._archive_jobs.run(lambda: self._submit(payload), request.background)
         result = job.result or {}
         return BackupCreated(
             success=True,

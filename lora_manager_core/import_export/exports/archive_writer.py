@@ -27,6 +27,7 @@ from lora_manager_core.import_export.exports.piece_stream import PieceStream
 from lora_manager_core.import_export.exports.snapshot import Snapshot, Snapshots
 from lora_manager_core.import_export.exports.snapshot_index import SnapshotIndex
 from lora_manager_core.import_export.exports.source_files import SourceFile, read_unchanged
+from lora_manager_core.import_export.room import require_room
 from lora_manager_core.queueing.base import JobContext, JobProgress
 
 #: What is left out is told of in the manifest, all of it; elsewhere only so many.
@@ -84,10 +85,14 @@ class ArchiveWriter:
         sink: IO[bytes],
         context: JobContext | None = None,
         password: str | None = None,
+        folder: Path | None = None,
     ) -> Written:
         """Write the archive, from where `sink` stands; `context` is told how far it is.
 
+        With `folder`, the one that `sink` lies in, nothing much is written where it would not fit.
+
         Raises:
+            DiskFull: it would not fit; the message says how much is needed.
             ExtraNotInstalled: there is a password, and what encrypts is not installed.
             StorageFailed: a file changed meanwhile or cannot be read.
             OSError: `sink` cannot be written.
@@ -96,6 +101,9 @@ class ArchiveWriter:
         with closing(self.stream(choice, password)) as stream:
             progress = ProgressOf(stream)
             for piece in stream:
+                if folder is not None and stream.content_bytes is not None:
+                    require_room(folder, stream.content_bytes)
+                    folder = None
                 sink.write(piece)
                 if context is not None:
                     context.raise_if_cancelled()

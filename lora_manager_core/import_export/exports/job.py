@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
-from typing import IO, Any
+from typing import Any
 
 from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.schemas import ListQuery
 from lora_manager_core.errors import InvalidRequest
-from lora_manager_core.import_export.exports.archive_writer import (
-    ArchiveStream,
-    ArchiveWriter,
-    ProgressOf,
-)
+from lora_manager_core.import_export.exports.archive_writer import ArchiveWriter
 from lora_manager_core.import_export.exports.choice import Choice, date_range
 from lora_manager_core.import_export.exports.folder import ExportFolder
-from lora_manager_core.import_export.room import require_room
 from lora_manager_core.import_export.schemas import Contents, ExportRequest
 from lora_manager_core.import_export.secrets import Secrets
 from lora_manager_core.import_export.storage import storage_errors
@@ -40,17 +34,15 @@ class ExportJob:
         """
         with self._secrets.used(context.payload["secret"]) as password:
             request = ExportRequest.model_validate(context.payload["request"])
-            stream = self._writer.stream(choice_of(request, context.job_id), password)
-            with closing(stream), self._folder.writing(context.job_id) as part:
+            choice = choice_of(request, context.job_id)
+            with self._folder.writing(context.job_id) as part:
                 with storage_errors(part), part.open("wb") as file:
-                    self._copy(stream, file, context)
+                    written = self._writer.write(choice, file, context, password, self._folder.path)
                     file.flush()
                     os.fsync(file.fileno())
                 # By the time it was asked for: an attempt after a crash gives it the same name.
                 asked_at, encrypted = context.payload["asked_at"], password is not None
                 export = self._folder.publish(part, context.job_id, asked_at, encrypted)
-        written = stream.written
-        assert written is not None
         result = {
             "export_id": export.id,
             "file_name": export.file_name,
@@ -59,17 +51,6 @@ class ExportJob:
             "left_out": written.left_out_count,
         }
         return JobOutcome(result, undo=lambda: export.path.unlink(missing_ok=True))
-
-    def _copy(self, stream: ArchiveStream, file: IO[bytes], context: JobContext) -> None:
-        progress, has_room = ProgressOf(stream), False
-        for piece in stream:
-            context.raise_if_cancelled()
-            if not has_room and stream.content_bytes is not None:
-                require_room(self._folder.path, stream.content_bytes)
-                has_room = True
-            file.write(piece)
-            if (due := progress.due()) is not None:
-                context.report(due)
 
 
 def payload_of(request: ExportRequest, asked_at: str, secret: str | None) -> dict[str, Any]:

@@ -100,9 +100,8 @@ class ExportService:
         self._folder.path.mkdir(parents=True, exist_ok=True)
         require_room(self._folder.path, estimate.size_bytes)
         self._sweep_secrets()  # of jobs that were cancelled
-        secret = None if password is None else self._secrets.keep(password)
         work = max(0.1, estimate.size_bytes / _MEGABYTE)
-        with self._database.write() as session:
+        with self._secrets.kept(password) as secret, self._database.write() as session:
             payload = payload_of(request, utc_now(), secret)
             return self._jobs.submit(session, EXPORT_JOB, LIBRARY_LANE, payload, work=work)
 
