@@ -33,7 +33,7 @@ from lora_manager_core.errors import BackendUnavailable
 from lora_manager_core.import_export.backups.restoring import RestoreService
 from lora_manager_core.import_export.imports.service import ImportService
 from lora_manager_core.import_export.kinds import IMPORT_JOB, RESTORE_JOB
-from lora_manager_core.import_export.schemas import ImportConfig, RestoreRequest
+from lora_manager_core.import_export.schemas import ImportConfig, BackupRestoreRequest
 from lora_manager_core.library.service import SCAN_JOB
 from lora_manager_core.queueing.base import GPU_LANE, LIBRARY_LANE, UNFINISHED, JobQueue
 from lora_manager_core.queueing.runner import JobRunner
@@ -248,7 +248,7 @@ def _import(run: _Run) -> None:
 
 
 def _restore(run: _Run) -> None:
-    request = RestoreRequest(backup_before=False, background=True)
+    request = BackupRestoreRequest(backup_before=False, background=True)
     restores = run.application.services.get(RestoreService)
     run.tell("accepted", restores.restore_file(run.folder / "archive.zip", request).job_id)
     run.wait_for_archives()
