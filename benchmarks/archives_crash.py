@@ -4,13 +4,13 @@
 
 The stand-alone server runs as a process of its own. Each time it begins in the same old state, is
 asked for an import (then, as often, for a restore) that adds, replaces and changes files and rows,
-and is killed (-9) at a moment of it: half of the moments lie anywhere in the time that it takes
-undisturbed, half in its last part, from the first staged file on, where files move and rows are
-written. Only kills that come while the job runs count towards `--kills`. Then it is started again.
-The job that was killed begins anew, unless somebody had it cancelled (every second one: what was
-begun has to be taken back). When all is quiet, rows, files, their hashes and time stamps are
-compared with the old and the new state. Ends with 0 only if nothing was between the two and nothing
-was left lying around.
+and is killed (-9) at a moment of it: a third of the moments lie anywhere in the time that it takes
+undisturbed, a third after its first staged file, a third after its first moved file, where old and
+new lie side by side until the rows are written. Only kills that come while the job runs count
+towards `--kills`. Then it is started again. The job that was killed begins anew, unless somebody
+had it cancelled (every second one: what was begun has to be taken back). When all is quiet, rows,
+files, their hashes and time stamps are compared with the old and the new state. Ends with 0 only if
+nothing was between the two and nothing was left lying around.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import http.client
 import json
 import os
 import random
-import shutil
 import statistics
 import sys
 import tempfile
@@ -30,16 +29,16 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from archives_place import Place
 from killable import ROOT, Server, ask, reading
-from sqlalchemy import create_engine, delete, make_url, select, text, update
+from sqlalchemy import delete, select, update
 
 from lora_manager_core.db.models import Choice, Job
 from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.import_export.imports.staging import STAGING_FOLDER
 from lora_manager_core.queueing.base import ENDED, SUCCEEDED, UNFINISHED
 from lora_manager_core.queueing.store import JobWriter
 
@@ -49,10 +48,8 @@ from servers import own_servers  # noqa: E402 - beside ./check, which has no pac
 
 from tests.fakes.lora_files import write_lora  # noqa: E402
 from tests.libraries import Library, build, plain_library  # noqa: E402
-from tests.library_state import State, read_state  # noqa: E402
+from tests.library_state import State  # noqa: E402
 
-#: How many of the kills are aimed at the last part of the work.
-_AIMED = 0.5
 #: What a kill is called that came while the job ran. One too early or too late is looked at as
 #: well, but does not count; so many are tried at most, as a multiple of those that are to count.
 _HIT = "in it"
@@ -60,8 +57,6 @@ _TRIES = 5
 #: Runs without a kill that are measured.
 _MEASURED = 3
 _PATIENCE_S = 120.0
-#: What a dead process leaves in these folders is removed once it is older than a day.
-_AGED_S = 2 * 24 * 3600.0
 #: A model file has a tensor of this width, which makes it about two megabytes.
 _WIDTH = 250_000
 
@@ -74,6 +69,15 @@ class Deed:
     path: str
     body: bytes
     content_type: str = "application/json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rest of the work from some moment on, and how long it takes undisturbed."""
+
+    name: str
+    is_reached: Callable[[], bool]
+    takes_s: float
 
 
 def main() -> None:
@@ -104,83 +108,6 @@ def main() -> None:
         restore = Deed("archive.restore", path, b'{"background": true}')
         status |= kill_often(place, restore, args.kills, chance)
     sys.exit(status)
-
-
-class Place:
-    """The server's folders and database, and a copy of its old state to go back to."""
-
-    def __init__(self, folder: Path, postgres: str | None) -> None:
-        self.folder = folder / "now"
-        self._kept = folder / "kept"
-        self._postgres = postgres
-        self.library = self.folder / "library"
-        self.data = self.folder / "data"
-        self.url = f"sqlite:///{(self.folder / 'lora-manager.sqlite3').as_posix()}"
-        if postgres:
-            self.url = make_url(postgres).set(database="now").render_as_string(hide_password=False)
-            self._sql("CREATE DATABASE now")
-        self.library.mkdir(parents=True)
-        self.data.mkdir()
-        self.server = Server(
-            self.data,
-            self.url,
-            ["--library", str(self.library)],
-            {"LORA_MANAGER_IMPORT_PATH": str(self.library)},
-        )
-        self.keep()
-
-    def keep(self) -> None:
-        """What is there now is the old state; the server is stopped."""
-        shutil.rmtree(self._kept, ignore_errors=True)
-        shutil.copytree(self.folder, self._kept)
-        if self._postgres:
-            self._sql("DROP DATABASE IF EXISTS kept", "CREATE DATABASE kept TEMPLATE now")
-
-    def go_back(self) -> None:
-        """To the old state; the server is stopped."""
-        shutil.rmtree(self.folder)
-        shutil.copytree(self._kept, self.folder)
-        if self._postgres:
-            self._sql("DROP DATABASE now", "CREATE DATABASE now TEMPLATE kept")
-
-    def state(self) -> State:
-        """Rows, files and pictures as they are, without what only tells when it was done."""
-        database = Database(self.url)
-        try:
-            state = read_state(database, [self.library]).timeless()
-        finally:
-            database.close()
-        files = {path: file for path, file in state.files.items() if STAGING_FOLDER not in path}
-        return replace(state, files=files)
-
-    def leftovers(self) -> list[str]:
-        """What nobody needs any more: staged files, journals, uploads, secrets, unfinished ones."""
-        folders = ("journals", "uploads", "secrets", "unfinished", "backups/.unfinished")
-        found = list(self.library.rglob(STAGING_FOLDER))
-        for name in folders:
-            if (self.data / name).exists():
-                found += [path for path in (self.data / name).rglob("*") if path.is_file()]
-        return [str(path.relative_to(self.folder)) for path in found]
-
-    def stages(self) -> bool:
-        """Whether files are being staged, or moved."""
-        return any((self.data / "journals").glob("*.json"))
-
-    def let_time_pass(self) -> None:
-        """Make what lies there old enough to be removed, if nobody needs it."""
-        then = time.time() - _AGED_S
-        for path in self.data.rglob("*"):
-            with suppress(OSError):
-                os.utime(path, (then, then))
-
-    def _sql(self, *statements: str) -> None:
-        assert self._postgres
-        url = make_url(self._postgres).set(drivername="postgresql+psycopg")
-        engine = create_engine(url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            for statement in statements:
-                connection.execute(text(statement))
-        engine.dispose()
 
 
 def make_archive(place: Place, files: int) -> bytes:
@@ -253,15 +180,15 @@ def kill_often(place: Place, deed: Deed, kills: int, chance: random.Random) -> i
     """Do it undisturbed, then killed so often; prints what came of it, gives the exit status."""
     place.go_back()
     old = place.state()
-    usual_s, last_part_s, new = undisturbed(place, deed)
+    parts, new = undisturbed(place, deed)
     expect(old.differences(new) != [], f"{deed.kind} changes nothing; nothing can be shown")
     moments, found, left = Counter[str](), Counter[str](), Counter[str]()
     hits = tries = 0
     while hits < kills and tries < _TRIES * kills:
         tries += 1
-        aimed = chance.random() < _AIMED
-        after_s = chance.uniform(0.0, last_part_s if aimed else usual_s)
-        moment, says = kill_once(place, deed, aimed, after_s, cancelled=hits % 2 == 1)
+        part = parts[tries % len(parts)]
+        after_s = chance.uniform(0.0, part.takes_s)
+        moment, says = kill_once(place, deed, part, after_s, cancelled=hits % 2 == 1)
         hits += moment.startswith(_HIT)
         moments[moment] += 1
         state = place.state()
@@ -279,7 +206,8 @@ def kill_often(place: Place, deed: Deed, kills: int, chance: random.Random) -> i
             left[path] += 1
             print(f"  LEFT, killed {moment}; the job says {says}: {path}", flush=True)
     when = ", ".join(f"{count} {moment}" for moment, count in moments.most_common())
-    print(f"{deed.kind}: undisturbed {usual_s:.2f} s, its last part {last_part_s:.2f} s")
+    times = ", ".join(f"{part.takes_s:.3f} s {part.name}" for part in parts)
+    print(f"{deed.kind}: undisturbed {times}")
     print(f"  {hits} kills in the middle of it; {tries} in all: {when}")
     print(
         f"  old {found['old']}, new {found['new']}, BETWEEN {found['BETWEEN']}, "
@@ -289,34 +217,41 @@ def kill_often(place: Place, deed: Deed, kills: int, chance: random.Random) -> i
     return int(found["BETWEEN"] > 0 or bool(left) or hits < kills)
 
 
-def undisturbed(place: Place, deed: Deed) -> tuple[float, float, State]:
-    """How long it and its last part take, and the new state, which has to be the same each time."""
-    times: list[tuple[float, float]] = []
+def undisturbed(place: Place, deed: Deed) -> tuple[list[Part], State]:
+    """How long it and its parts take, and the new state, which has to be the same each time."""
+    marks = {
+        "in all": place.is_asked,
+        "from the first staged file on": place.stages,
+        "from the first moved file on": place.moves,
+    }
+    times: dict[str, list[float]] = {name: [] for name in marks}
     states: list[State] = []
     for _ in range(_MEASURED):
         place.go_back()
         with running(place) as server:
-            started = time.monotonic()
             client = threading.Thread(target=send, args=(server, deed))
+            begun = {"in all": time.monotonic()}
             client.start()
-            until(place.stages, f"{deed.kind} stages nothing")
-            staging = time.monotonic()
+            for name, is_reached in marks.items():
+                until(is_reached, f"{deed.kind} does not come so far: {name}")
+                begun.setdefault(name, time.monotonic())
             job = wait_for_end(place, deed)
             ended = time.monotonic()
             client.join()
-            times.append((ended - started, ended - staging))
+            for name, moment in begun.items():
+                times[name].append(ended - moment)
             expect(job.status == SUCCEEDED, f"{deed.kind} ended as {job.status}: {job.error}")
         states.append(place.state())
         differences = states[0].differences(states[-1])
         expect(not differences, f"{deed.kind} gives another state each time: {differences[:3]}")
-    usual_s, last_part_s = map(statistics.median, zip(*times, strict=True))
-    return usual_s, last_part_s, states[0]
+    parts = [Part(name, marks[name], statistics.median(took)) for name, took in times.items()]
+    return parts, states[0]
 
 
 def kill_once(
-    place: Place, deed: Deed, aimed: bool, after_s: float, cancelled: bool
+    place: Place, deed: Deed, part: Part, after_s: float, cancelled: bool
 ) -> tuple[str, str | None]:
-    """Begin, kill so long after the beginning (of the last part), start again, wait for quiet.
+    """Begin, kill so long after the beginning of that part, start again, wait for quiet.
 
     Gives in which moment of the job it was killed, and how the job ended (None: there is none).
     """
@@ -327,8 +262,7 @@ def kill_once(
     wait_until_quiet(place)
     client = threading.Thread(target=send, args=(server, deed))
     client.start()
-    if aimed:
-        until(place.stages, f"{deed.kind} stages nothing")
+    until(part.is_reached, f"{deed.kind} does not come so far: {part.name}")
     time.sleep(after_s)
     server.kill()
     client.join()
