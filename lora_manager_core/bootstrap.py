@@ -65,7 +65,13 @@ from lora_manager_core.library.ingest import describe_single_file
 from lora_manager_core.library.scan import LibraryScan
 from lora_manager_core.library.service import LibraryService
 from lora_manager_core.progress.hub import SocketHub
-from lora_manager_core.queueing.base import DELIVERY_LANE, GPU_LANE, LIBRARY_LANE, JobQueue
+from lora_manager_core.queueing.base import (
+    DELIVERY_LANE,
+    EMBEDDING_LANE,
+    GPU_LANE,
+    LIBRARY_LANE,
+    JobQueue,
+)
 from lora_manager_core.queueing.rq import RqQueue
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
@@ -287,6 +293,7 @@ def lane_sizes(settings: Settings) -> dict[str, int]:
         GPU_LANE: settings.gpu_workers,
         LIBRARY_LANE: settings.library_workers,
         DELIVERY_LANE: settings.delivery_workers,
+        EMBEDDING_LANE: 1,
     }
 
 

@@ -14,6 +14,7 @@
     │   │   └── DeliveryNotFound          404 delivery_not_found
     │   ├── ResultNotFound                404 result_not_found
     │   ├── ExportNotFound                404 export_not_found
+    │   ├── SessionNotFound               404 session_not_found
     │   └── BackupNotFound                404 backup_not_found
     ├── Conflict                          409 conflict
     │   ├── AdapterExists                 409 adapter_exists
@@ -27,6 +28,7 @@
     ├── BackendUnavailable                424 backend_unavailable
     │   ├── BackendLoginRefused           424 backend_login_refused
     │   ├── ExtraNotInstalled             424 extra_not_installed
+    │   ├── EmbeddingUnavailable          424 embedding_unavailable
     │   └── TargetUnavailable             424 target_unavailable
     ├── DeliveryFailed                    500 delivery_failed
     ├── GenerationFailed                  500 generation_failed
@@ -149,6 +151,13 @@ class ExportNotFound(NotFound):
     code = "export_not_found"
 
 
+class SessionNotFound(NotFound):
+    """A recommendation session nobody was given, or that was thrown away since."""
+
+    code = "session_not_found"
+    title = "Recommendation session not found"
+
+
 class BackupNotFound(NotFound):
     """No backup has that id."""
 
@@ -235,6 +244,13 @@ class ExtraNotInstalled(BackendUnavailable):
 
     code = "extra_not_installed"
     may_pass = False
+
+
+class EmbeddingUnavailable(BackendUnavailable):
+    """A text embedding model that cannot be loaded, or ran out of memory."""
+
+    code = "embedding_unavailable"
+    title = "Text embeddings unavailable"
 
 
 class TargetUnavailable(BackendUnavailable):

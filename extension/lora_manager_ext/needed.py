@@ -35,6 +35,7 @@ NEEDED: tuple[Library, ...] = (
     Library("sqlalchemy", "sqlalchemy", "2.0.30"),
     Library("alembic", "alembic", "1.13"),
     Library("orjson", "orjson", "3.10"),
+    Library("numpy", "numpy", "1.26"),
     Library("httpx", "httpx", "0.27"),
     Library("platformdirs", "platformdirs", "4"),
     Library("PIL", "pillow", "10.1"),

@@ -26,7 +26,8 @@ from sqlalchemy import (
 from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.schemas import AdapterRecord
 from lora_manager_core.backends.base import PromptName
-from lora_manager_core.db.models import Adapter, AdapterTag, Counter, ExcludedFile
+from lora_manager_core.db import counters
+from lora_manager_core.db.models import Adapter, AdapterTag, ExcludedFile
 from lora_manager_core.db.types import JsonText
 from lora_manager_core.db.unit_of_work import ReadSession
 
@@ -61,8 +62,7 @@ class Adapters:
 
     def revision(self) -> int:
         """A number that rises with every change of the catalogue."""
-        query = select(Counter.value).where(Counter.name == "adapters_revision")
-        return int(self._session.connection().scalar(query) or 0)
+        return counters.read_counter(self._session, counters.ADAPTERS)
 
     def get(self, adapter_id: str) -> Adapter | None:
         """The adapter with that id."""

@@ -11,7 +11,8 @@ from sqlalchemy import delete, select, update
 from lora_manager_core.adapters.repository import ADAPTERS, JSON_COLUMNS, Adapters
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.common.words import distinct_words
-from lora_manager_core.db.models import Adapter, AdapterTag, Counter, ExcludedFile
+from lora_manager_core.db import counters
+from lora_manager_core.db.models import Adapter, AdapterTag, ExcludedFile
 from lora_manager_core.db.unit_of_work import WriteSession
 
 _INSERTED = tuple(c.name for c in ADAPTERS.columns if c.name != "pk")
@@ -162,12 +163,7 @@ class AdapterWriter(Adapters):
             )
 
     def _bump(self) -> None:
-        self._session.execute(
-            update(Counter)
-            .where(Counter.name == "adapters_revision")
-            .values(value=Counter.value + 1)
-            .execution_options(synchronize_session=False)
-        )
+        counters.raise_counter(self._session, counters.ADAPTERS)
 
 
 def _values(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -17,7 +17,9 @@ GPU_LANE = "gpu"
 LIBRARY_LANE = "library"
 #: Apart from the others: a target that is slow to answer holds up neither pictures nor scans.
 DELIVERY_LANE = "delivery"
-LANES = (GPU_LANE, LIBRARY_LANE, DELIVERY_LANE)
+#: Work that nobody waits for: embeddings of texts and weights. It gives way to all the others.
+EMBEDDING_LANE = "embedding"
+LANES = (GPU_LANE, LIBRARY_LANE, DELIVERY_LANE, EMBEDDING_LANE)
 
 PENDING = "pending"
 RUNNING = "running"

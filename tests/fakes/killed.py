@@ -33,7 +33,7 @@ from lora_manager_core.errors import BackendUnavailable
 from lora_manager_core.import_export.backups.restoring import RestoreService
 from lora_manager_core.import_export.imports.service import ImportService
 from lora_manager_core.import_export.kinds import IMPORT_JOB, RESTORE_JOB
-from lora_manager_core.import_export.schemas import ImportConfig, BackupRestoreRequest
+from lora_manager_core.import_export.schemas import BackupRestoreRequest, ImportConfig
 from lora_manager_core.library.service import SCAN_JOB
 from lora_manager_core.queueing.base import GPU_LANE, LIBRARY_LANE, UNFINISHED, JobQueue
 from lora_manager_core.queueing.runner import JobRunner

@@ -3,6 +3,13 @@
 from lora_manager_core.db.models.adapter import Adapter, AdapterTag, Counter, ExcludedFile
 from lora_manager_core.db.models.base import Base
 from lora_manager_core.db.models.job import ApiKey, Choice, Job, JobAttempt
+from lora_manager_core.db.models.recommendation import (
+    FeedbackEvent,
+    Preference,
+    RecommendationSession,
+    TextVectors,
+    WeightSketch,
+)
 from lora_manager_core.db.models.result import GenerationRun, Result, ResultImage, RunAdapter
 
 __all__ = [
@@ -13,10 +20,15 @@ __all__ = [
     "Choice",
     "Counter",
     "ExcludedFile",
+    "FeedbackEvent",
     "GenerationRun",
     "Job",
     "JobAttempt",
+    "Preference",
+    "RecommendationSession",
     "Result",
     "ResultImage",
     "RunAdapter",
+    "TextVectors",
+    "WeightSketch",
 ]

@@ -151,7 +151,11 @@ class ExcludedFile(Base):
 
 
 class Counter(Base):
-    """A named number: `adapters_revision` rises with every change of the catalogue."""
+    """A named number that rises with every change of what it is named after.
+
+    `adapters_revision`: the catalogue; `embeddings_revision`: text vectors and weight sketches;
+    `feedback_revision`: feedback and preferences.
+    """
 
     __tablename__ = "counters"
 

@@ -96,6 +96,11 @@ TABLES: tuple[ArchivedTable, ...] = (
 EXCLUDED: Mapping[str, str] = {
     "adapter_tags": "made from the tags of the adapters",
     "counters": "counts changes of this database",
+    "text_vectors": "made from the texts of the adapters",
+    "weight_sketches": "made from the model files",
+    "feedback_events": "nothing writes them yet",
+    "preferences": "nothing writes them yet",
+    "recommendation_sessions": "what was shown, kept for a while so that feedback can refer to it",
     "api_keys": "secrets of this installation; a restored one could let a revoked key in again",
 }
 

@@ -1,0 +1,33 @@
+"""Numbers that rise with every change of something: who remembers one sees that it is old."""
+
+from __future__ import annotations
+
+from sqlalchemy import select, update
+
+from lora_manager_core.db.models import Counter
+from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
+
+ADAPTERS = "adapters_revision"
+EMBEDDINGS = "embeddings_revision"
+FEEDBACK = "feedback_revision"
+
+
+def read_counter(session: ReadSession, name: str) -> int:
+    """The number as of this unit of work."""
+    return session.scalars(select(Counter.value).where(Counter.name == name)).one()
+
+
+def raise_counter(session: WriteSession, name: str) -> int:
+    """Raise it by one; gives the new number.
+
+    Whoever raises the same counter elsewhere waits for the end of this unit of work. So rows that
+    are marked with the number, in a unit that raised it first, become visible in its order.
+    """
+    statement = (
+        update(Counter)
+        .where(Counter.name == name)
+        .values(value=Counter.value + 1)
+        .returning(Counter.value)
+        .execution_options(synchronize_session=False)
+    )
+    return session.scalars(statement).one()
