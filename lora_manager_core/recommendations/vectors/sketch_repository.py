@@ -1,0 +1,175 @@
+"""The queries of weight sketches: what is stored, what is due, and putting new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select
+
+from lora_manager_core.common.clock import utc_now
+from lora_manager_core.db import counters
+from lora_manager_core.db.models import Adapter, WeightSketch
+from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSketch:
+    """One row without its profile. `sketch` is 64 × 64 little-endian float16 of norm 1, or None.
+
+    It belongs to the file of that size and time stamp; `revision` is that of the counter
+    `embeddings_revision` when it was written.
+    """
+
+    adapter_id: str
+    method: int
+    file_size: int
+    file_mtime_ns: int
+    sketch: bytes | None
+    norm: float | None
+    approximate: bool
+    problem: str | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueFile:
+    """A model file whose weights have not been looked at since it changed."""
+
+    adapter_id: str
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewSketch:
+    """What came of one file: a sketch with norm and profile, or a problem."""
+
+    file: DueFile
+    method: int
+    sketch: bytes | None = None
+    norm: float | None = None
+    approximate: bool = False
+    profile: dict[str, Any] | None = None
+    problem: str | None = None
+
+
+_STORED = (
+    WeightSketch.adapter_id,
+    WeightSketch.method,
+    WeightSketch.file_size,
+    WeightSketch.file_mtime_ns,
+    WeightSketch.sketch,
+    WeightSketch.norm,
+    WeightSketch.approximate,
+    WeightSketch.problem,
+    WeightSketch.revision,
+)
+
+
+class SketchStore:
+    """Reads weight sketches."""
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = session
+
+    def changed_since(self, revision: int) -> list[StoredSketch]:
+        """All rows written after that value of `embeddings_revision`; 0 for all."""
+        query = select(*_STORED).where(WeightSketch.revision > revision)
+        return [StoredSketch(*row) for row in self._session.execute(query)]
+
+    def get(self, adapter_id: str) -> StoredSketch | None:
+        """The row of one adapter."""
+        query = select(*_STORED).where(WeightSketch.adapter_id == adapter_id)
+        row = self._session.execute(query).first()
+        return StoredSketch(*row) if row is not None else None
+
+    def profile(self, adapter_id: str) -> dict[str, Any] | None:
+        """`weights.profile.Profile` of one adapter as JSON; None where there is none."""
+        query = select(WeightSketch.profile).where(WeightSketch.adapter_id == adapter_id)
+        return self._session.scalar(query)
+
+    def due_count(self, method: int) -> int:
+        """How many files are due."""
+        query = select(func.count(Adapter.pk)).outerjoin(*_JOINED).where(_is_due(method))
+        return int(self._session.scalar(query) or 0)
+
+    def due(self, method: int, limit: int, after_pk: int = 0) -> list[tuple[int, DueFile]]:
+        """Row number and file of the next ones that are due, in the order of row numbers."""
+        query = (
+            select(
+                Adapter.pk, Adapter.id, Adapter.file_path, Adapter.file_size, Adapter.file_mtime_ns
+            )
+            .outerjoin(*_JOINED)
+            .where(_is_due(method), Adapter.pk > after_pk)
+            .order_by(Adapter.pk)
+            .limit(limit)
+        )
+        return [(pk, DueFile(*rest)) for pk, *rest in self._session.execute(query)]
+
+    def count(self) -> tuple[int, int]:
+        """How many rows hold a sketch, and how many only a problem."""
+        query = select(func.count(WeightSketch.sketch), func.count(WeightSketch.adapter_id))
+        with_sketch, rows = self._session.execute(query).one()
+        return int(with_sketch), int(rows - with_sketch)
+
+
+class SketchWriter(SketchStore):
+    """Reads and writes weight sketches."""
+
+    def __init__(self, session: WriteSession) -> None:
+        super().__init__(session)
+        self._writing = session
+
+    def put(self, sketches: Sequence[NewSketch]) -> None:
+        """Store them in place of the old ones; adapters deleted meanwhile are passed over.
+
+        Raises the counter `embeddings_revision` and marks the rows with it.
+        """
+        revision = counters.raise_counter(self._writing, counters.EMBEDDINGS)
+        ids = [sketch.file.adapter_id for sketch in sketches]
+        alive = set(self._writing.scalars(select(Adapter.id).where(Adapter.id.in_(ids))))
+        self._writing.execute(
+            delete(WeightSketch)
+            .where(WeightSketch.adapter_id.in_(ids))
+            .execution_options(synchronize_session=False)
+        )
+        now = utc_now()
+        rows = [
+            {
+                "adapter_id": new.file.adapter_id,
+                "method": new.method,
+                "file_size": new.file.size,
+                "file_mtime_ns": new.file.mtime_ns,
+                "sketch": new.sketch,
+                "norm": new.norm,
+                "approximate": new.approximate,
+                "profile": new.profile,
+                "problem": new.problem,
+                "made_at": now,
+                "revision": revision,
+            }
+            for new in sketches
+            if new.file.adapter_id in alive
+        ]
+        if rows:
+            self._writing.execute(insert(WeightSketch), rows)
+
+
+_JOINED = (WeightSketch, WeightSketch.adapter_id == Adapter.id)
+
+
+def _is_due(method: int) -> ColumnElement[bool]:
+    """A safetensors file that is there, without a row of its own size, time stamp and method."""
+    return and_(
+        Adapter.file_state == "present",
+        func.lower(Adapter.file_path).endswith(".safetensors"),
+        or_(
+            WeightSketch.adapter_id.is_(None),
+            WeightSketch.method != method,
+            WeightSketch.file_size != Adapter.file_size,
+            WeightSketch.file_mtime_ns != Adapter.file_mtime_ns,
+        ),
+    )
