@@ -28,9 +28,15 @@ class EmbedderState:
 
 
 class TextEmbedder(ABC):
-    """One model. Vectors of different `key` are never compared."""
+    """One model. Vectors of different `key` are never compared.
+
+    `label` is its name for people. `memory_needed` is what computing a batch elsewhere than on the
+    CPU takes there, in bytes.
+    """
 
     mode: Mode
+    label: str
+    memory_needed: int = 0
 
     @abstractmethod
     def state(self) -> EmbedderState:
@@ -67,6 +73,19 @@ class TextEmbedder(ABC):
     ) -> NDArray[np.float32]:
         """One row of norm 1 per text (zeros for a text without words), `(len(texts), dimensions)`.
 
+        At once and on the CPU, whatever else goes on: for what somebody waits for. Texts asked for
+        lately are remembered.
+
         Raises:
             EmbeddingUnavailable: it cannot be loaded, or ran out of memory.
         """
+
+    def encode_batch(self, texts: Sequence[str], device: str) -> NDArray[np.float32]:
+        """The same for work that nobody waits for, on a torch device, remembering nothing.
+
+        The caller chooses batches of like lengths, and takes its turn for each.
+        """
+        return self.encode(texts)
+
+    def leave_device(self) -> None:  # noqa: B027 - a model that stays on the CPU holds nothing
+        """Give back what `encode_batch` holds on a device other than the CPU."""

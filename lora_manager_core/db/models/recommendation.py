@@ -27,7 +27,9 @@ class TextVectors(Base):
     """The text embeddings of one adapter, or why there are none.
 
     `model_key` names what made them (`embeddings.base.TextEmbedder.key`), `text_digest` the texts
-    they were made of: where either differs from what is true now, they are stale. The vectors are
+    they were made of: where either differs from what is true now, they are stale. As long as
+    `adapter_updated_at` is the adapter's own `updated_at`, its texts need not be made anew to know
+    that. Without vector and problem the adapter has no words to embed. The vectors are
     little-endian float16 of norm 1. `revision` is the value that the counter `embeddings_revision`
     had when the row was written, so that an index in memory can ask for what is new.
     """
@@ -39,6 +41,7 @@ class TextVectors(Base):
     )
     model_key: Mapped[str] = mapped_column(String(300))
     text_digest: Mapped[str] = mapped_column(String(64))
+    adapter_updated_at: Mapped[str] = mapped_column(UTC_TEXT)
     text_vector: Mapped[bytes | None] = mapped_column(LargeBinary)
     tags_vector: Mapped[bytes | None] = mapped_column(LargeBinary)
     problem: Mapped[str | None] = mapped_column(Text)

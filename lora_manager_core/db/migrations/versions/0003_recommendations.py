@@ -30,6 +30,7 @@ def upgrade() -> None:
         _adapter_id(),
         sa.Column("model_key", sa.String(length=300), nullable=False),
         sa.Column("text_digest", sa.String(length=64), nullable=False),
+        sa.Column("adapter_updated_at", sa.String(length=27), nullable=False),
         sa.Column("text_vector", sa.LargeBinary(), nullable=True),
         sa.Column("tags_vector", sa.LargeBinary(), nullable=True),
         sa.Column("problem", sa.Text(), nullable=True),
