@@ -6,21 +6,12 @@ its own pictures are told here from a hook that must not wait, so a thread of ou
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections import deque
 from collections.abc import Sequence
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from lora_manager_core.common.lora_tokens import LoraToken, find_tokens
 from lora_manager_core.db.unit_of_work import Database
+from lora_manager_core.db.write_behind import WriteBehind
 from lora_manager_core.generation.runs import Run, RunWriter
-
-_log = logging.getLogger(__name__)
-
-#: Runs that wait to be written at most; more come together only while the database is away.
-_MOST_WAITING = 1000
 
 
 def loras_used(prompts: Sequence[str], batch_size: int = 1) -> dict[str, float]:
@@ -51,53 +42,18 @@ class UsageRecorder:
 
     def __init__(self, database: Database, pause_s: float = 5.0) -> None:
         self._database = database
-        self._pause_s = pause_s
-        self._waiting: deque[Run] = deque(maxlen=_MOST_WAITING)
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._closed = False
+        self._behind = WriteBehind[Run]("usage-recorder", self._write, pause_s)
 
     def record(self, run: Run) -> None:
         """Have a run written soon; returns at once. With too many waiting the oldest is lost."""
-        with self._changed:
-            self._waiting.append(run)
-            if self._thread is None:
-                self._closed = False
-                self._thread = threading.Thread(
-                    target=self._write, name="usage-recorder", daemon=True
-                )
-                self._thread.start()
-            self._changed.notify_all()
+        self._behind.add(run)
 
-    def stop(self, timeout_s: float = 5.0) -> None:
+    def stop(self) -> None:
         """Write what waits and end the thread; the next `record` begins anew."""
-        with self._changed:
-            thread, self._thread = self._thread, None
-            self._closed = True
-            self._changed.notify_all()
-        if thread is not None:
-            thread.join(timeout_s)
+        self._behind.stop()
 
-    def _write(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                runs, last_try = list(self._waiting), self._closed
-                if not runs:
-                    return
-            try:
-                with self._database.write() as session:
-                    writer = RunWriter(session)
-                    for run in runs:
-                        writer.add(run)
-            except SQLAlchemyError:
-                _log.warning("%d generations could not be recorded yet", len(runs), exc_info=True)
-                if last_try:
-                    return
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closed, self._pause_s)
-                continue
-            with self._changed:
-                for run in runs:
-                    if self._waiting and self._waiting[0] is run:
-                        self._waiting.popleft()
+    def _write(self, runs: list[Run]) -> None:
+        with self._database.write() as session:
+            writer = RunWriter(session)
+            for run in runs:
+                writer.add(run)

@@ -124,7 +124,10 @@ class FeedbackEvent(Base):
 
 
 class Preference(Base):
-    """Something a person said they prefer, with how sure they are (0..1)."""
+    """Something a person prefers, with how sure that is (0..1).
+
+    `explicit` is false where a client concluded it and the person did not say so.
+    """
 
     __tablename__ = "preferences"
 
@@ -134,6 +137,7 @@ class Preference(Base):
     value: Mapped[str] = mapped_column(String(200))
     value_key: Mapped[str] = mapped_column(String(200))
     confidence: Mapped[float] = mapped_column(Float)
+    explicit: Mapped[bool] = mapped_column(Boolean, default=True)
     created_at: Mapped[str] = mapped_column(UTC_TEXT)
     updated_at: Mapped[str] = mapped_column(UTC_TEXT)
 

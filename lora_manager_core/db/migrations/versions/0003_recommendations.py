@@ -101,6 +101,7 @@ def upgrade() -> None:
         sa.Column("value", sa.String(length=200), nullable=False),
         sa.Column("value_key", sa.String(length=200), nullable=False),
         sa.Column("confidence", sa.Float(), nullable=False),
+        sa.Column("explicit", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.String(length=27), nullable=False),
         sa.Column("updated_at", sa.String(length=27), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_preferences")),
