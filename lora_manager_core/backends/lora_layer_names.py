@@ -116,7 +116,7 @@ def _flat_candidates(flat: str) -> Iterator[str]:
     # transformers 5 dropped the `text_model` level of CLIPTextModel that every file names
     yield flat.removeprefix("text_model_")
     yield f"text_model_{flat}"
-    yield _from_original_unet(flat)
+    yield from_original_unet(flat)
 
 
 def _dotted_candidates(layer: str) -> Iterator[str]:
@@ -150,7 +150,7 @@ _ORIGINAL_REST = {
 _BLOCKS_PER_LEVEL = 3  # two resnets and a down-sampler (input), three resnets (output): SD and SDXL
 
 
-def _from_original_unet(flat: str) -> str:
+def from_original_unet(flat: str) -> str:
     """A layer named after the original UNet (`input_blocks_4_1_…`) in diffusers' names.
 
     Numbering after CompVis latent-diffusion `openaimodel.py` with two resnets a level.

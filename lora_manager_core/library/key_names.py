@@ -18,8 +18,9 @@ PARTS = {
     "lora_down": "down", "lora_A": "down", "lora_up": "up", "lora_B": "up", "lora_mid": "mid",
     "alpha": "alpha",
     "dora_scale": "dora", "lora_magnitude_vector": "dora", "magnitude": "dora",
-    "hada_w1_a": "hada_w1_a", "hada_w1_b": "hada_w1_b", "hada_w2_a": "hada", "hada_w2_b": "hada",
-    "hada_t1": "hada_t1", "hada_t2": "hada",
+    "hada_w1_a": "hada_w1_a", "hada_w1_b": "hada_w1_b",
+    "hada_w2_a": "hada_w2_a", "hada_w2_b": "hada_w2_b",
+    "hada_t1": "hada_t1", "hada_t2": "hada_t2",
     "lokr_w1": "lokr_w1", "lokr_w1_a": "lokr_w1_a", "lokr_w1_b": "lokr_w1_b",
     "lokr_w2": "lokr_w2", "lokr_w2_a": "lokr_w2_a", "lokr_w2_b": "lokr_w2_b", "lokr_t2": "lokr_t2",
     "oft_blocks": "oft_blocks", "oft_diag": "oft", "oft_R": "oft",
@@ -80,6 +81,15 @@ def split_key(key: str) -> KeyName:
 @lru_cache(maxsize=8192)
 def place_of(module: str) -> tuple[str, int, int, str | None]:
     """The last four fields of KeyName for a module; two or three tensors share it."""
+    flat, encoder = flat_name(module)
+    return (*_pattern(flat), encoder)
+
+
+def flat_name(module: str) -> tuple[str, str | None]:
+    """A module with `_` between pieces, without wrappers and prefixes, and its text encoder.
+
+    The name of a text encoder's module keeps the beginning that says which encoder it is.
+    """
     flat = module
     if "." in module:
         pieces = module.split(".")
@@ -92,7 +102,7 @@ def place_of(module: str) -> tuple[str, int, int, str | None]:
             if flat.startswith(prefix):
                 flat = flat[len(prefix) :]
                 break
-    return (*_pattern(flat), encoder)
+    return flat, encoder
 
 
 def _take_part(pieces: list[str]) -> str:
@@ -112,7 +122,7 @@ def _take_part(pieces: list[str]) -> str:
             head, found, tail = before.rpartition("_lora")
             if found and (not tail or tail.isdigit()):  # to_q_lora.down, processor.qkv_lora1.down
                 del pieces[end - 1 :]
-                pieces[-1] = head
+                pieces[-1] = head + tail  # XLabs: 1 is the picture's side of a block, 2 the text's
                 return last
         named = PARTS.get(before)
         if named is not None and last != "bias" and before.startswith(("lora_", "hada_", "lokr_")):

@@ -20,7 +20,8 @@ Shape = list[int]
 # LyCORIS preset may add whole norms or differences to a low-rank network.
 _TYPES_BY_PART = (
     ("dora", "dora"),
-    ("hada_w1_a", "loha"), ("hada_w1_b", "loha"), ("hada", "loha"),
+    ("hada_w1_a", "loha"), ("hada_w1_b", "loha"), ("hada_w2_a", "loha"), ("hada_w2_b", "loha"),
+    ("hada_t2", "loha"),
     ("lokr_w1", "lokr"), ("lokr_w1_a", "lokr"), ("lokr_w2", "lokr"), ("lokr_w2_a", "lokr"),
     ("boft", "boft"), ("oft", "oft"),
     ("glora", "glora"),

@@ -157,7 +157,7 @@ class TestSplitKey:
             ("transformer.transformer_blocks.3.attn.to_k.lora_A.default_0.weight", "down",
              "transformer_blocks_N_attn_to_k", 3),
             ("double_blocks.0.processor.qkv_lora1.down.weight", "down",
-             "double_blocks_N_processor_qkv", 0),
+             "double_blocks_N_processor_qkv1", 0),
             ("unet.mid_block.attentions.0.attn2.processor.to_q_lora.up.weight", "up",
              "mid_block_attentions_N_attn2_processor_to_q", 0),
             ("model.diffusion_model.blocks.12.ffn.0.lora_B.bias", "other",
