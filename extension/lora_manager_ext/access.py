@@ -44,7 +44,7 @@ class HostAccess(Access):
             return
         authorization = connection.headers.get("authorization")
         if authorization is not None:
-            if not self._knows(authorization):
+            if self._user_named_in(authorization) is None:
                 raise NotAuthenticated("SD.Next does not know this user and password.")
             require_same_origin(connection)  # a browser adds known passwords on its own
             return
@@ -54,20 +54,31 @@ class HostAccess(Access):
             return
         raise NotAuthenticated("Log in to SD.Next, or send an API key in the X-API-Key header.")
 
-    def _knows(self, authorization: str) -> bool:
+    def user_of(self, connection: HTTPConnection) -> str:
+        """The user of `--auth` who calls; a key of ours belongs to none."""
+        if not self._needs_login() or "x-api-key" in connection.headers:
+            return ""
+        authorization = connection.headers.get("authorization")
+        if authorization is not None:
+            return self._user_named_in(authorization) or ""
+        tokens = self._tokens()
+        users = (tokens.get(connection.cookies.get(name, "")) for name in _COOKIES)
+        return next((user for user in users if user), "")
+
+    def _user_named_in(self, authorization: str) -> str | None:
+        """The user whose password, or login token, that header has."""
         scheme, _, encoded = authorization.partition(" ")
         if scheme.lower() != "basic":
-            return False
+            return None
         try:
             decoded = base64.b64decode(encoded.strip(), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
-            return False
+            return None
         user, colon, password = decoded.partition(":")
         if not colon:
-            return False
+            return None
         # no user is told from a wrong password by the time it takes
         expected = self._credentials().get(user)
         matches = hmac.compare_digest(password.encode(), (expected or "").encode())
-        if expected is not None and matches:
-            return True
-        return expected is not None and self._tokens().get(password) == user
+        knows = matches or self._tokens().get(password) == user
+        return user if expected is not None and knows else None

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, delete, func, select, update
 
 from lora_manager_core.common.clock import utc_now
+from lora_manager_core.db import counters
 from lora_manager_core.db.models import Job, Result, ResultImage
 from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
 from lora_manager_core.generation.pictures import StoredPicture
@@ -123,6 +124,7 @@ class ResultWriter(Results):
                 .values(**values)
                 .execution_options(synchronize_session=False)
             )
+        counters.raise_counter(self._session, counters.FEEDBACK)
 
     def forget(self, job_id: str) -> None:
         """Drop the rows of a job's result and its pictures; the job stays."""
@@ -135,6 +137,7 @@ class ResultWriter(Results):
             self._session.execute(
                 delete(Job).where(Job.id.in_(chunk)).execution_options(synchronize_session=False)
             )
+        counters.raise_counter(self._session, counters.FEEDBACK)
 
 
 def _with_jobs() -> Select[Any]:

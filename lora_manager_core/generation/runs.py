@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 
 from lora_manager_core.common.clock import utc_now
+from lora_manager_core.db import counters
 from lora_manager_core.db.models import Adapter, GenerationRun, RunAdapter
 from lora_manager_core.db.unit_of_work import WriteSession
 
@@ -40,6 +41,8 @@ class RunWriter:
 
         An adapter that goes by two names in one prompt is one adapter of the run.
         """
+        # First, so that runs of other processes get their numbers in the order of their commits.
+        counters.raise_counter(self._session, counters.FEEDBACK)
         row = GenerationRun(
             source=run.source,
             job_id=run.job_id,

@@ -82,6 +82,13 @@ class Access(ABC):
             return
         self.check_home(connection)
 
+    def user_of(self, connection: HTTPConnection) -> str:
+        """The name of the user who calls and was let in; empty where there are none.
+
+        Keys and sessions of ours belong to no user.
+        """
+        return ""
+
     @abstractmethod
     def check_home(self, connection: HTTPConnection) -> None:
         """Decide on a caller without a key of ours; raises as `check` does."""

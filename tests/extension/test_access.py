@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.web.access import require_access
+from lora_manager_core.web.caller import Caller
 from lora_manager_core.web.errors import add_error_handlers
 from lora_manager_core.web.keys import ApiKeys
 from lora_manager_ext.access import HostAccess
@@ -37,11 +38,16 @@ def client(tmp_path: Path) -> Iterator[MakeClient]:
         )
         add_error_handlers(app)
         app.get("/read")(lambda: "read")
+        app.get("/who")(_who)
         app.post("/write")(lambda: "written")
         return TestClient(app)
 
     yield _client
     database.close()
+
+
+def _who(caller: Caller) -> str:
+    return caller
 
 
 def basic(user: str, password: str) -> dict[str, str]:
@@ -117,3 +123,21 @@ class TestWithLogIns:
     def test_key(self, client: MakeClient) -> None:
         assert client().get("/read", headers={"X-API-Key": KEY}).status_code == 200
         assert client().get("/read", headers={"X-API-Key": "lm_other"}).status_code == 401
+
+
+class TestWhoCalls:
+    @pytest.mark.parametrize("password", ["lovelace", "token-of-ada"])
+    def test_user_of_a_password(self, client: MakeClient, password: str) -> None:
+        assert client().get("/who", headers=basic("ada", password)).json() == "ada"
+
+    def test_user_of_a_cookie(self, client: MakeClient) -> None:
+        cookie = {"Cookie": "access-token-unsecure=token-of-ada"}
+        assert client().get("/who", headers=cookie).json() == "ada"
+
+    def test_key_is_of_no_user_whatever_else_is_sent(self, client: MakeClient) -> None:
+        headers = {"X-API-Key": KEY, **basic("ada", "lovelace")}
+        assert client().get("/who", headers=headers).json() == ""
+
+    def test_nobody_where_there_are_no_log_ins(self, client: MakeClient) -> None:
+        caller = client(needs_login=False)
+        assert caller.get("/who", headers=basic("ada", "lovelace")).json() == ""

@@ -154,7 +154,7 @@ class Counter(Base):
     """A named number that rises with every change of what it is named after.
 
     `adapters_revision`: the catalogue; `embeddings_revision`: text vectors and weight sketches;
-    `feedback_revision`: feedback and preferences.
+    `feedback_revision`: feedback and preferences, runs, and what people think of results.
     """
 
     __tablename__ = "counters"
