@@ -76,6 +76,11 @@ from lora_manager_core.queueing.rq import RqQueue
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.threads import ThreadQueue
+from lora_manager_core.recommendations.taste.feedback import FeedbackService
+from lora_manager_core.recommendations.taste.preferences import PreferenceService
+from lora_manager_core.recommendations.taste.removals import RemovalWatch
+from lora_manager_core.recommendations.taste.scores import Taste
+from lora_manager_core.recommendations.taste.sessions import SessionLog
 from lora_manager_core.settings import Settings
 from lora_manager_core.system.device import DeviceMonitor, FirstReading, TorchDevice
 from lora_manager_core.system.nvml import NvmlDevice
@@ -132,6 +137,7 @@ class Application:
         self.services.get(Jobs).stop()
         self.services.get(BackendRegistry).close()
         self.services.get(UsageRecorder).stop()
+        self.services.get(SessionLog).stop()
         self.services.get(Feed).stop()  # type: ignore[type-abstract]
         self.database.close()
 
@@ -160,7 +166,11 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     services.add(backends)
     services.add(ApiKeys(database, settings.api_key))
     services.add(SocketHub(feed))
-    adapters = services.add(AdapterService(database, roots, partial(describe_single_file, roots)))
+    removals = RemovalWatch()
+    adapters = services.add(
+        AdapterService(database, roots, partial(describe_single_file, roots), removals)
+    )
+    active_set = ActiveSetService(database, removals)
     scan = LibraryScan(database, roots, partial(_prompt_names, backends))
     library = services.add(LibraryService(database, jobs, runner, adapters, scan, roots))
     services.add(InjectionService(database, parts.can_inject))
@@ -202,12 +212,16 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
         )
     )
     services.add(FollowingService(database, jobs, feed))
+    sessions = services.add(SessionLog(database))
+    taste = services.add(Taste(database))
+    services.add(FeedbackService(database, sessions))
+    services.add(PreferenceService(database, taste))
     thumbnails = ThumbnailFolder(settings.data_dir / "thumbnails")
     results = services.add(ResultService(database, pictures, thumbnails))
     unfinished = settings.data_dir / "unfinished"
     snapshots = Snapshots(database, roots, settings.outputs, settings.without_secrets, unfinished)
     writer = services.add(ArchiveWriter(snapshots))
-    services.add(ReuseService(results, ActiveSetService(database)))
+    services.add(ReuseService(results, active_set))
     secrets = services.add(Secrets(settings.data_dir / "secrets"))
     exports = ExportFolder(settings.data_dir / "exports")
     services.add(ExportService(database, jobs, runner, feed, writer, exports, secrets))

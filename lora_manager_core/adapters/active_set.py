@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lora_manager_core.adapters.activation import ActivationListener, nobody
 from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.adapters.writer import AdapterWriter
 from lora_manager_core.common.lora_tokens import MAX_WEIGHT, LoraToken, find_tokens
 from lora_manager_core.db.models import Adapter
-from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.errors import Unprocessable
+from lora_manager_core.db.unit_of_work import Database, WriteSession
+from lora_manager_core.errors import AdapterNotFound, Unprocessable
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,9 @@ class StackEntry:
 class ActiveSetService:
     """What is active, in which order and how strong, as one value."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, on_activation: ActivationListener = nobody) -> None:
         self._database = database
+        self._on_activation = on_activation
 
     def of_prompt(self, prompt: str) -> list[StackEntry]:
         """The tokens of a prompt with their adapters, in order."""
@@ -53,15 +55,46 @@ class ActiveSetService:
                     before = chosen.get(adapter.id)
                     if before is None or entry.weight > before[1].weight:
                         chosen[adapter.id] = (adapter, entry)
-            adapters.set_active(
-                [a.id for a in adapters.list_active() if a.id not in chosen], active=False
+            self._make_active(
+                session,
+                [(adapter, entry.weight, entry.weight_te) for adapter, entry in chosen.values()],
             )
-            for ordinal, (adapter, entry) in enumerate(chosen.values()):
-                adapter.active, adapter.ordinal = True, ordinal
-                adapter.weight, adapter.weight_te = entry.weight, entry.weight_te
-                adapter.edited_fields = sorted({*adapter.edited_fields, "weight", "weight_te"})
-                adapters.save(adapter, retag=False)
             return [entry for entry, _ in resolved]
+
+    def take(self, weights: Mapping[str, float]) -> None:
+        """Make these adapters (by id) the active set, in this order and with these weights.
+
+        Raises:
+            AdapterNotFound: ids are unknown (named in `unknown_ids`); nothing was changed.
+        """
+        with self._database.write() as session:
+            found = AdapterWriter(session).get_many(list(weights))
+            unknown = sorted(set(weights) - {adapter.id for adapter in found})
+            if unknown:
+                raise AdapterNotFound(
+                    f"{len(unknown)} of the adapters are gone; nothing was changed.",
+                    unknown_ids=unknown,
+                )
+            self._make_active(session, [(a, weights[a.id], a.weight_te) for a in found])
+
+    def _make_active(
+        self, session: WriteSession, chosen: Sequence[tuple[Adapter, float, float | None]]
+    ) -> None:
+        """The active set is these, with weight and weight of the text encoder.
+
+        Who listens is told of those that come in, and not of those that give way to them: nobody
+        took them out for what they are.
+        """
+        adapters = AdapterWriter(session)
+        ids = {adapter.id for adapter, _, _ in chosen}
+        new = [adapter.id for adapter, _, _ in chosen if not adapter.active]
+        adapters.set_active([a.id for a in adapters.list_active() if a.id not in ids], active=False)
+        for ordinal, (adapter, weight, weight_te) in enumerate(chosen):
+            adapter.active, adapter.ordinal = True, ordinal
+            adapter.weight, adapter.weight_te = weight, weight_te
+            adapter.edited_fields = sorted({*adapter.edited_fields, "weight", "weight_te"})
+            adapters.save(adapter, retag=False)
+        self._on_activation(session, new, True)
 
 
 def _resolved(adapters: Adapters, prompt: str) -> Sequence[tuple[StackEntry, Adapter | None]]:

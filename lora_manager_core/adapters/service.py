@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lora_manager_core.adapters.activation import ActivationListener, nobody
 from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.adapters.schemas import (
@@ -27,7 +28,7 @@ from lora_manager_core.common.lora_tokens import unwritable_characters
 from lora_manager_core.common.paths import MODEL_SUFFIXES, path_key, require_inside
 from lora_manager_core.common.words import distinct_words
 from lora_manager_core.db.models import Adapter
-from lora_manager_core.db.unit_of_work import Database, ReadSession
+from lora_manager_core.db.unit_of_work import Database, ReadSession, WriteSession
 from lora_manager_core.errors import (
     AdapterExists,
     AdapterNotFound,
@@ -54,8 +55,10 @@ class AdapterService:
         database: Database,
         library_roots: Callable[[], Sequence[Path]],
         describe_file: DescribeFile,
+        on_activation: ActivationListener = nobody,
     ) -> None:
         self._database = database
+        self._on_activation = on_activation
         self._library_roots = library_roots
         self._describe_file = describe_file
         self._counts: OrderedDict[tuple[int, AdapterQuery], int] = OrderedDict()
@@ -157,8 +160,10 @@ class AdapterService:
                 if taken is not None and taken.id != adapter.id:
                     raise AdapterExists(_taken(name, version))
             _check_range(adapter, values)
+            was_active = adapter.active
             _assign(adapter, values)
             adapters.save(adapter, retag="tags" in values)
+            self._tell(session, adapter, was_active)
             return _record(session, adapter_id)
 
     def delete(self, adapter_id: str) -> None:
@@ -172,10 +177,11 @@ class AdapterService:
         with self._database.write() as session:
             adapters = AdapterWriter(session)
             adapter = _require(adapters, adapter_id)
-            adapter.active = active
+            was_active, adapter.active = adapter.active, active
             if ordinal is not None:
                 adapter.ordinal = ordinal
             adapters.save(adapter, retag=False)
+            self._tell(session, adapter, was_active)
             return _record(session, adapter_id)
 
     def bulk(self, request: BulkRequest) -> dict[str, Any]:
@@ -201,12 +207,17 @@ class AdapterService:
                     unknown_ids=unknown[:100],
                 )
             if request.action in ("activate", "deactivate"):
-                adapters.set_active(ids, request.action == "activate")
+                active = request.action == "activate"
+                changed = [adapter.id for adapter in found if adapter.active != active]
+                adapters.set_active(ids, active)
+                self._on_activation(session, changed, active)
             elif request.action == "delete":
                 adapters.remove(found)
             else:
                 for adapter in found:
+                    was_active = adapter.active
                     self._change(adapters, adapter, request, values)
+                    self._tell(session, adapter, was_active)
         return {"success": True, "action": request.action, "processed": len(ids), "ids": ids}
 
     def excluded(self) -> list[dict[str, Any]]:
@@ -222,6 +233,10 @@ class AdapterService:
         with self._database.write() as session:
             if not AdapterWriter(session).include(path_key(file_path)):
                 raise NotFound("That file is not excluded.")
+
+    def _tell(self, session: WriteSession, adapter: Adapter, was_active: bool) -> None:
+        if adapter.active != was_active:
+            self._on_activation(session, [adapter.id], adapter.active)
 
     @staticmethod
     def _change(

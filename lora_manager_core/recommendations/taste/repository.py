@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.db import counters
 from lora_manager_core.db.models import (
+    Adapter,
     FeedbackEvent,
     GenerationRun,
     Preference,
@@ -41,6 +42,19 @@ class StatedPreference:
     value_key: str
     confidence: float
     explicit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What can be preferred of one adapter."""
+
+    id: str
+    name: str
+    tags: tuple[str, ...]
+    author: str | None
+    archetype: str | None
+    base_model: str | None
+    network_type: str | None
 
 
 class FeedbackLog:
@@ -87,6 +101,18 @@ class FeedbackLog:
         p = Preference
         query = select(p).where(p.user == user).order_by(p.created_at, p.id)
         return list(self._session.scalars(query))
+
+    def traits(self, adapter_ids: Collection[str]) -> list[Traits]:
+        """What those of the adapters are like that there are."""
+        a = Adapter
+        query = select(
+            a.id, a.name, a.tags, a.author_username, a.archetype, a.base_model, a.network_type
+        )
+        return [
+            Traits(row[0], row[1], tuple(row[2]), *row[3:])
+            for chunk in _chunks(adapter_ids)
+            for row in self._session.execute(query.where(a.id.in_(chunk)))
+        ]
 
     def page(
         self, user: str, adapter_id: str | None, kind: str | None, limit: int, offset: int

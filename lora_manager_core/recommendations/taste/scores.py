@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.recommendations.taste.book import TasteBook
+from lora_manager_core.recommendations.taste.book import PersonalBook, TasteBook
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,3 +129,9 @@ class Taste:
             if field.is_behind(self._book.revision):
                 field.take(self._book.revision, self._book.of(user, now))
             return field.scores(now)
+
+    def book(self, user: str) -> PersonalBook:
+        """The signs that count for that person now."""
+        with self._lock:
+            self._book.catch_up()
+            return self._book.of(user, self._now())

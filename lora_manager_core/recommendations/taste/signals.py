@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 
 #: Feedback as people and clients give it.
 POSITIVE = "positive"
@@ -71,6 +71,11 @@ class Signal:
 def seconds(moment: str) -> float:
     """A time of the database (`common.clock`) in seconds since 1970."""
     return datetime.fromisoformat(moment[:-1] + "+00:00").timestamp()
+
+
+def moment(at: float) -> datetime:
+    """Such seconds as an aware time."""
+    return datetime.fromtimestamp(at, timezone.utc)
 
 
 def weight(at: float, now: float) -> float:
