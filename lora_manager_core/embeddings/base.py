@@ -63,6 +63,11 @@ class TextEmbedder(ABC):
         """
 
     @property
+    def known_key(self) -> str | None:
+        """The key, if it can be told without loading anything."""
+        return self.key
+
+    @property
     @abstractmethod
     def dimensions(self) -> int:
         """How long its vectors are; loads it if need be."""

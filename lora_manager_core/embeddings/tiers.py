@@ -96,7 +96,8 @@ class TextTiers:
         if loader is not None:
             loader.join(timeout=5.0)
         for embedder in (self._semantic, self._static):
-            if embedder is not None:
+            # what is loading still would keep us waiting, and ends with the process
+            if embedder is not None and embedder.state().status != "loading":
                 embedder.unload()
 
     def _begin_loading(self) -> None:
