@@ -15,6 +15,7 @@ import pytest
 FORBIDDEN = (
     "accelerate",
     "diffusers",
+    "faiss",
     "gradio",
     "installer",
     "launch",

@@ -35,6 +35,7 @@ class Entry:
     nsfw_level: int
     file_state: str
     file_problem: str | None
+    file_path: str
     file_size: int
     file_mtime_ns: int
     created_at: str
