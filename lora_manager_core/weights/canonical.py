@@ -246,7 +246,7 @@ def _krea() -> dict[str, Canonical]:
 
 def _next_dit() -> dict[str, Canonical]:
     """Lumina 2 and Z-Image."""
-    rules = {}
+    rules: dict[str, Canonical] = {}
     names = {f"attention_to_{p}": f"attn_to_{p}" for p in "qkv"}
     names |= {"attention_to_out_0": "attn_to_out_0", "attention_out": "attn_to_out_0"}
     names |= {f"feed_forward_w{n}": f"feed_forward_linear_{n}" for n in "123"}

@@ -107,7 +107,10 @@ class SketchStore:
             .order_by(Adapter.pk)
             .limit(limit)
         )
-        return [(pk, DueFile(*rest)) for pk, *rest in self._session.execute(query)]
+        return [
+            (pk, DueFile(adapter_id, path, size, mtime_ns))
+            for pk, adapter_id, path, size, mtime_ns in self._session.execute(query)
+        ]
 
     def count(self) -> tuple[int, int]:
         """How many rows hold a sketch, and how many only a problem."""
