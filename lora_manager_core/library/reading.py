@@ -1,26 +1,23 @@
 """Reads many files at once: helper processes for a large scan, this process for a small one.
 
-Reading is work for the interpreter, which threads would only share. A helper is a process of its
-own that imports nothing but this package's reader, so that it starts fast and works the same inside
-SD.Next and on Windows. Where none can be had, this process reads.
+Reading is work for the interpreter, which threads would only share. Where no helper can be had,
+this process reads.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import orjson
 
+from lora_manager_core.common.helper_process import HelperProcess
 from lora_manager_core.library.columns import columns_from_file
 from lora_manager_core.library.walk import FoundFile
 
@@ -29,7 +26,7 @@ _log = logging.getLogger(__name__)
 #: Files from which on the start of helpers (some 0.3 s) is worth it.
 _WORTH_HELPERS = 1000
 _MOST_HELPERS = 4
-_PROJECT = Path(__file__).resolve().parents[2]
+_PROCESS = "lora_manager_core.library.reading_process"
 
 
 class FileReaders:
@@ -39,13 +36,13 @@ class FileReaders:
         cores = os.cpu_count() or 1
         wanted = min(_MOST_HELPERS, cores - 1) if files >= _WORTH_HELPERS else 0
         self._wanted = wanted if helpers is None else helpers
-        self._helpers: list[_Helper] = []
+        self._helpers: list[HelperProcess] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> FileReaders:
         for _ in range(self._wanted):
             try:
-                self._helpers.append(self._stack.enter_context(_Helper()))
+                self._helpers.append(self._stack.enter_context(HelperProcess(_PROCESS)))
             except OSError as error:
                 _log.warning("no helper process to read files (%s); reading here", error)
                 break
@@ -62,60 +59,34 @@ class FileReaders:
     def batches(self, batches: Sequence[Sequence[FoundFile]]) -> Iterator[list[dict[str, Any]]]:
         """The columns of every file, batch by batch; each helper is one batch ahead."""
         waiting = deque(batches)
-        asked: deque[tuple[_Helper, Sequence[FoundFile]]] = deque()
+        asked: deque[tuple[HelperProcess, Sequence[FoundFile]]] = deque()
         for helper in self._helpers:
             if waiting:
-                asked.append((helper, helper.ask(waiting.popleft())))
+                asked.append((helper, _ask(helper, waiting.popleft())))
         while asked:
             helper, batch = asked.popleft()
-            rows = helper.answer()
+            rows = _answer(helper)
             if rows is not None and waiting:
-                asked.append((helper, helper.ask(waiting.popleft())))
+                asked.append((helper, _ask(helper, waiting.popleft())))
             yield _read_here(batch) if rows is None else rows
         while waiting:
             yield _read_here(waiting.popleft())
 
 
-class _Helper:
-    """One process; it holds at most one question, so that no side waits for the other's pipe."""
+def _ask(helper: HelperProcess, batch: Sequence[FoundFile]) -> Sequence[FoundFile]:
+    """Send a batch; gives it back."""
+    helper.ask(orjson.dumps([asdict(found) for found in batch]))
+    return batch
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "lora_manager_core.library.reading_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=_PROJECT,
-            env={**os.environ, "PYTHONPATH": str(_PROJECT)},
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
 
-    def __enter__(self) -> _Helper:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def ask(self, batch: Sequence[FoundFile]) -> Sequence[FoundFile]:
-        """Send a batch; gives it back."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(orjson.dumps([asdict(found) for found in batch]) + b"\n")
-            self._process.stdin.flush()
-        except OSError:  # it died: its answer will say so
-            pass
-        return batch
-
-    def answer(self) -> list[dict[str, Any]] | None:
-        """What came of the batch; None if the process is of no use any more."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line.endswith(b"\n"):
-            _log.warning("a helper process ended early; reading its files here")
-            return None
-        rows: list[dict[str, Any]] = orjson.loads(line)
-        return rows
+def _answer(helper: HelperProcess) -> list[dict[str, Any]] | None:
+    """What came of the batch; None if the helper is of no use any more."""
+    line = helper.answer()
+    if line is None:
+        _log.warning("a helper process ended early; reading its files here")
+        return None
+    rows: list[dict[str, Any]] = orjson.loads(line)
+    return rows
 
 
 def _read_here(batch: Sequence[FoundFile]) -> list[dict[str, Any]]:

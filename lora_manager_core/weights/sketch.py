@@ -19,9 +19,6 @@ from lora_manager_core.weights.problems import WeightsUnreadable
 from lora_manager_core.weights.profile import Profile, ProfileMaker
 from lora_manager_core.weights.signs import SIDE, left_signs, module_signs, right_signs
 
-#: Rises with every change of the numbers; sketches of different methods are never compared.
-METHOD = 1
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SketchResult:

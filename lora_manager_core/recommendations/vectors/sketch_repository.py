@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, and_, case, delete, func, insert, not_, or_, select
 
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.db import counters
 from lora_manager_core.db.models import Adapter, WeightSketch
 from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
+
+#: Ids per statement (SQLite allows 32,766 parameters).
+_CHUNK = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,32 +94,51 @@ class SketchStore:
         query = select(WeightSketch.profile).where(WeightSketch.adapter_id == adapter_id)
         return self._session.scalar(query)
 
-    def due_count(self, method: int) -> int:
-        """How many files are due."""
-        query = select(func.count(Adapter.pk)).outerjoin(*_JOINED).where(_is_due(method))
-        return int(self._session.scalar(query) or 0)
+    def any_due(self, method: int) -> bool:
+        """Whether any file is due."""
+        query = select(Adapter.pk).outerjoin(*_JOINED).where(_READABLE, _changed(method)).limit(1)
+        return self._session.scalar(query) is not None
 
-    def due(self, method: int, limit: int, after_pk: int = 0) -> list[tuple[int, DueFile]]:
-        """Row number and file of the next ones that are due, in the order of row numbers."""
+    def files(
+        self, method: int, adapter_ids: Sequence[str] | None = None, current_too: bool = False
+    ) -> list[DueFile]:
+        """The files that are due, of these adapters or all; with `current_too`, not only those."""
         query = (
-            select(
-                Adapter.pk, Adapter.id, Adapter.file_path, Adapter.file_size, Adapter.file_mtime_ns
-            )
+            select(Adapter.id, Adapter.file_path, Adapter.file_size, Adapter.file_mtime_ns)
             .outerjoin(*_JOINED)
-            .where(_is_due(method), Adapter.pk > after_pk)
+            .where(_READABLE)
             .order_by(Adapter.pk)
-            .limit(limit)
         )
-        return [
-            (pk, DueFile(adapter_id, path, size, mtime_ns))
-            for pk, adapter_id, path, size, mtime_ns in self._session.execute(query)
-        ]
+        if not current_too:
+            query = query.where(_changed(method))
+        if adapter_ids is None:
+            return [DueFile(*row) for row in self._session.execute(query)]
+        found: list[DueFile] = []
+        for start in range(0, len(adapter_ids), _CHUNK):
+            chunk = query.where(Adapter.id.in_(adapter_ids[start : start + _CHUNK]))
+            found += [DueFile(*row) for row in self._session.execute(chunk)]
+        return found
 
-    def count(self) -> tuple[int, int]:
-        """How many rows hold a sketch, and how many only a problem."""
-        query = select(func.count(WeightSketch.sketch), func.count(WeightSketch.adapter_id))
-        with_sketch, rows = self._session.execute(query).one()
-        return int(with_sketch), int(rows - with_sketch)
+    def counts(self, method: int) -> dict[str, int]:
+        """How many adapters are in each state.
+
+        `current` have a sketch, `failed` only the reason why not, `stale` belong to another state
+        of the file, `missing` were not looked at yet, `no_file` have none that could be read.
+        """
+        state = case(
+            (not_(_READABLE), "no_file"),
+            (WeightSketch.adapter_id.is_(None), "missing"),
+            (_changed(method), "stale"),
+            (WeightSketch.sketch.is_(None), "failed"),
+            else_="current",
+        )
+        query = (
+            select(state, func.count(Adapter.pk))
+            .select_from(Adapter)
+            .outerjoin(*_JOINED)
+            .group_by(state)
+        )
+        return {row[0]: row[1] for row in self._session.execute(query)}
 
 
 class SketchWriter(SketchStore):
@@ -162,17 +184,17 @@ class SketchWriter(SketchStore):
 
 
 _JOINED = (WeightSketch, WeightSketch.adapter_id == Adapter.id)
+#: A safetensors file that is there; other formats are never opened.
+_READABLE = and_(
+    Adapter.file_state == "present", func.lower(Adapter.file_path).endswith(".safetensors")
+)
 
 
-def _is_due(method: int) -> ColumnElement[bool]:
-    """A safetensors file that is there, without a row of its own size, time stamp and method."""
-    return and_(
-        Adapter.file_state == "present",
-        func.lower(Adapter.file_path).endswith(".safetensors"),
-        or_(
-            WeightSketch.adapter_id.is_(None),
-            WeightSketch.method != method,
-            WeightSketch.file_size != Adapter.file_size,
-            WeightSketch.file_mtime_ns != Adapter.file_mtime_ns,
-        ),
+def _changed(method: int) -> ColumnElement[bool]:
+    """Without a row of this very file and method."""
+    return or_(
+        WeightSketch.adapter_id.is_(None),
+        WeightSketch.method != method,
+        WeightSketch.file_size != Adapter.file_size,
+        WeightSketch.file_mtime_ns != Adapter.file_mtime_ns,
     )
