@@ -25,7 +25,7 @@ from lora_manager_core.recommendations.vectors.sketch_repository import (
     NewSketch,
     SketchWriter,
 )
-from lora_manager_core.weights.sketch import METHOD
+from lora_manager_core.weights.method import METHOD
 
 
 def adapter_row(name: str, **fields: Any) -> dict[str, Any]:
