@@ -91,10 +91,10 @@ class Addend(BaseModel):
 class LikedBecause(BaseModel):
     """One adapter that a person's opinion of raised or lowered this one."""
 
-    lora_id: str
+    lora_id: str | None = Field(description="Null for what a person said to prefer.")
     lora_name: str
     kind: str
-    share: float
+    share: float = Field(description="Its summand of the preference.")
 
 
 class Recommendation(BaseModel):
@@ -105,7 +105,9 @@ class Recommendation(BaseModel):
     lora_description: str | None
     similarity_score: float = Field(description="How well it fits, whatever anybody likes.")
     final_score: float = Field(description="The sum of the addends.")
-    explanation: str
+    explanation: str | None = Field(
+        description="Written from the addends; null if nobody wants it."
+    )
     semantic_similarity: float | None = Field(description="Cosine of texts; null without vectors.")
     artistic_similarity: float | None = Field(description="Of tags and style; null without tags.")
     technical_similarity: float | None = Field(description="Of weights and format.")

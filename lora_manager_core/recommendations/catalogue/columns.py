@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lora_manager_core.recommendations.catalogue import faiss_index
 from lora_manager_core.recommendations.catalogue.vectors import (
@@ -48,7 +49,7 @@ class ColumnView:
             found[self.known] = by_slot[self._slots[self.known]]
         return found if queries.ndim == 2 else found[:, 0]
 
-    def rows(self, rows: Sequence[int]) -> Floats:
+    def rows(self, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
         """The vectors of these rows; zeros where there are none."""
         slots = self._slots[np.asarray(rows, dtype=np.int64)]
         found = np.zeros((len(slots), self._index.dimensions), dtype=np.float32)

@@ -71,6 +71,8 @@ class Contents:
         self._phrases: list[dict[tuple[str, ...], str]] = []
         self._lexical = LexicalIndex()
         self._lexical_slots = np.zeros(0, dtype=np.int32)
+        self._written = LexicalIndex()  # whole triggers as words, to look for what is typed of them
+        self._written_slots = np.zeros(0, dtype=np.int32)
         self._triggers = TriggerIndex()
         self._triggers_shown = False
         self._sketches = VectorColumn(SKETCH_NUMBERS, 0)
@@ -97,6 +99,7 @@ class Contents:
         self._judge()
         for row in gone:
             self._lexical.retire(int(self._lexical_slots[row]))
+            self._written.retire(int(self._written_slots[row]))
             self._own_triggers().remove(self.entries[row].id, self._phrases[row])
         kept = [row for row in range(len(self.entries)) if row not in gone]
         self.entries = [self.entries[row] for row in kept]
@@ -105,6 +108,7 @@ class Contents:
         self._sketched = [self._sketched[row] for row in kept]
         rows = np.asarray(kept, dtype=np.int32)
         self._lexical_slots = self._lexical_slots[rows]
+        self._written_slots = self._written_slots[rows]
         self._norms = self._norms[rows]
         self._shown, self._current = self._shown[rows], self._current[rows]
         self._wanting = self._wanting[rows]
@@ -205,7 +209,12 @@ class Contents:
             sketches=sketches,
             norms=np.where(sketches.known, self._norms, 0).astype(np.float32),
             words=WordsView(
-                self._lexical, self._lexical_slots.copy(), self._triggers, list(self._phrases)
+                self._lexical,
+                self._lexical_slots.copy(),
+                self._triggers,
+                list(self._phrases),
+                self._written,
+                self._written_slots.copy(),
             ),
             read_sketch=read_sketch,
             memory_bytes=self.memory_bytes,
@@ -214,7 +223,7 @@ class Contents:
 
     def _add(self, added: Sequence[tuple[Entry, Texts]]) -> None:
         start, count = len(self.entries), len(added)
-        slots = []
+        slots, written = [], []
         for entry, texts in added:
             phrases = trigger_phrases(entry.triggers)
             self.entries.append(entry)
@@ -223,7 +232,9 @@ class Contents:
             self._sketched.append(None)
             self._own_triggers().add(entry.id, phrases)
             slots.append(self._lexical.add(_document(texts)))
+            written.append(self._written.add(_written(entry)))
         self._lexical_slots = np.concatenate([self._lexical_slots, np.array(slots, np.int32)])
+        self._written_slots = np.concatenate([self._written_slots, np.array(written, np.int32)])
         self._norms = np.concatenate([self._norms, np.zeros(count, np.float32)])
         self._sketches.extend(count)
         if self.vectors is not None:
@@ -242,6 +253,8 @@ class Contents:
             self._own_triggers().remove(entry.id, self._phrases[row])
             self._phrases[row] = trigger_phrases(entry.triggers)
             self._triggers.add(entry.id, self._phrases[row])
+            self._written.retire(int(self._written_slots[row]))
+            self._written_slots[row] = self._written.add(_written(entry))
         if texts.digest != self.digests[row]:
             self._lexical.retire(int(self._lexical_slots[row]))
             self._lexical_slots[row] = self._lexical.add(_document(texts))
@@ -270,11 +283,22 @@ class Contents:
         return self._triggers
 
     def _tidy_words(self) -> None:
-        dead = self._lexical.used - self._lexical.alive
-        if dead > max(_LEAST_DEAD, _DEAD_SHARE * self._lexical.used):
-            self._lexical = self._lexical.without_dead()
-            order = np.argsort(self._lexical_slots)
-            self._lexical_slots[order] = np.arange(len(order), dtype=np.int32)
+        self._lexical, self._lexical_slots = _tidied(self._lexical, self._lexical_slots)
+        self._written, self._written_slots = _tidied(self._written, self._written_slots)
+
+
+def _tidied(index: LexicalIndex, slots: Slots) -> tuple[LexicalIndex, Slots]:
+    """Without the documents that do not count, once they are many."""
+    dead = index.used - index.alive
+    if dead <= max(_LEAST_DEAD, _DEAD_SHARE * index.used):
+        return index, slots
+    numbered = np.empty_like(slots)
+    numbered[np.argsort(slots)] = np.arange(len(slots), dtype=np.int32)
+    return index.without_dead(), numbered
+
+
+def _written(entry: Entry) -> list[str]:
+    return [" ".join(trigger.split()).casefold() for trigger in entry.triggers]
 
 
 def _document(texts: Texts) -> list[str]:

@@ -95,7 +95,7 @@ class CatalogueIndex:
 
     def _brought_up_to_date(self, embedder: TextEmbedder | None) -> Snapshot:
         from lora_manager_core.recommendations.catalogue.contents import Contents
-        from lora_manager_core.weights.sketch import METHOD
+        from lora_manager_core.weights.method import METHOD
 
         with self._database.read() as session:
             revisions = _revisions(session)

@@ -161,6 +161,19 @@ class LexicalIndex:
                     found.append(word)
             return found
 
+    def containing(self, part: str, used: int) -> list[tuple[str, list[int]]]:
+        """The words with these letters in them, and the documents that hold each."""
+        with self._lock:
+            return [(word, self._holding(word, used)) for word in self._words if part in word]
+
+    def spelled_like(self, word: str, used: int) -> list[tuple[str, float, list[int]]]:
+        """The words spelt most like this one, how alike they are, and who holds them."""
+        with self._lock:
+            return [
+                (other, alikeness, self._holding(other, used))
+                for other, alikeness in self._spelled_alike(word)
+            ]
+
     def like(self, tokens: Sequence[str], used: int) -> Floats:
         """How alike documents `(used,)` are to one of these tokens, by words: BM25 with it as the
         query, over what it would reach itself; 0 … 1."""
@@ -202,6 +215,10 @@ class LexicalIndex:
         mean = self._total_length / max(self._alive, 1)
         return np.asarray(_K1 * (1 - _B + _B * lengths / max(mean, 1.0)), dtype=np.float32)
 
+    def _holding(self, word: str, used: int) -> list[int]:
+        slots = self._postings[word].slots
+        return slots[: bisect_left(slots, used)].tolist()
+
     def _is_known(self, word: str) -> bool:
         postings = self._postings.get(word)
         return postings is not None and postings.alive > 0
@@ -221,9 +238,9 @@ class LexicalIndex:
 
     def _new_word(self, word: str) -> _Postings:
         postings = self._postings[word] = _Postings()
+        number = len(self._words)
+        self._words.append(word)
         if len(word) >= _SHORTEST_SPELLED:
-            number = len(self._words)
-            self._words.append(word)
             for trigram in trigrams(word):
                 self._by_trigram.setdefault(trigram, array("i")).append(number)
         return postings

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lora_manager_core.embeddings.base import TextEmbedder
 from lora_manager_core.recommendations.catalogue.columns import ColumnView
 from lora_manager_core.recommendations.catalogue.entry import Entry
 from lora_manager_core.recommendations.catalogue.lexical import LexicalIndex
+from lora_manager_core.recommendations.catalogue.traits import Formats, TagSets
 from lora_manager_core.recommendations.catalogue.triggers import TriggerIndex
 from lora_manager_core.recommendations.catalogue.vectors import Flags, Floats, Slots
 
@@ -25,12 +28,17 @@ class WordsView:
         slots: Slots,
         triggers: TriggerIndex,
         phrases: Sequence[Mapping[tuple[str, ...], str]],
+        written: LexicalIndex,
+        written_slots: Slots,
     ) -> None:
         self._lexical = lexical
         self._slots = slots
         self._used = lexical.used
         self._triggers = triggers
         self._phrases = phrases
+        self._written = written
+        self._written_used = written.used
+        self._written_slots = written_slots
 
     def bm25(self, tokens: Sequence[str]) -> Floats:
         """BM25 of a query."""
@@ -51,6 +59,23 @@ class WordsView:
     def triggered(self, tokens: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         """Adapter id → its longest trigger phrase that is a whole token sequence of the query."""
         return self._triggers.found(tokens)
+
+    def triggers_with(self, part: str) -> list[tuple[str, list[int]]]:
+        """Triggers (without case) with these letters in them, and the rows that have each."""
+        found = self._written.containing(part, self._written_used)
+        return [(trigger, self._rows(slots)) for trigger, slots in found]
+
+    def triggers_like(self, written: str) -> list[tuple[str, float, list[int]]]:
+        """Triggers (without case) spelt like this, how alike 0 … 1, and the rows that have each."""
+        found = self._written.spelled_like(written, self._written_used)
+        return [(trigger, alike, self._rows(slots)) for trigger, alike, slots in found]
+
+    def _rows(self, slots: Sequence[int]) -> list[int]:
+        return [row for slot in slots if (row := self._row_of_written.get(slot)) is not None]
+
+    @cached_property
+    def _row_of_written(self) -> Mapping[int, int]:
+        return {slot: row for row, slot in enumerate(self._written_slots.tolist())}
 
     def phrases(self, row: int) -> Mapping[tuple[str, ...], str]:
         """The trigger phrases of one adapter, by their tokens."""
@@ -88,6 +113,40 @@ class Snapshot:
         self.words = words
         self.memory_bytes = memory_bytes
         self._read_sketch = read_sketch
+
+    @property
+    def text_known(self) -> Flags:
+        """Which adapters have a vector of their present text `(n,)`."""
+        return self._known(self.text)
+
+    @property
+    def tags_known(self) -> Flags:
+        """Which have one of their present tags."""
+        return self._known(self.tags)
+
+    @cached_property
+    def usable(self) -> Flags:
+        """Which adapters have a file that is there and can be read `(n,)`."""
+        return np.array(
+            [e.file_state == "present" and not e.file_problem for e in self.entries], dtype=np.bool_
+        )
+
+    @cached_property
+    def base_models(self) -> tuple[list[str | None], NDArray[np.int64]]:
+        """The different base models, and per row `(n,)` which of them it is."""
+        codes: dict[str | None, int] = {}
+        by_row = [codes.setdefault(entry.base_model, len(codes)) for entry in self.entries]
+        return list(codes), np.array(by_row, dtype=np.int64)
+
+    @cached_property
+    def formats(self) -> Formats:
+        """The formats of the files."""
+        return Formats(self.entries)
+
+    @cached_property
+    def tag_sets(self) -> TagSets:
+        """The tags, for where there are no vectors of them."""
+        return TagSets(self.entries)
 
     def text_cosines(self, vectors: Floats) -> tuple[Floats, Flags]:
         """Cosines with the texts of all adapters: `(d,)` gives `(n,)`, `(q, d)` gives `(n, q)`.
@@ -143,6 +202,9 @@ class Snapshot:
             return column.cosines(vectors), column.known
         shape = (len(self.entries),) if vectors.ndim == 1 else (len(self.entries), len(vectors))
         return np.zeros(shape, dtype=np.float32), np.zeros(len(self.entries), dtype=np.bool_)
+
+    def _known(self, column: ColumnView | None) -> Flags:
+        return column.known if column is not None else np.zeros(len(self.entries), dtype=np.bool_)
 
     def _matrix(self, column: ColumnView | None) -> tuple[Floats, Flags]:
         if column is not None:

@@ -1,0 +1,54 @@
+"""What adapters have in common besides vectors and words: formats of files, and tags."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from lora_manager_core.recommendations.catalogue.entry import Entry
+from lora_manager_core.recommendations.catalogue.vectors import Flags, Floats
+
+
+class Formats:
+    """Kinds and ranks of the networks, per row."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._kinds = np.array([entry.network_type or "" for entry in entries], dtype=np.str_)
+        self._ranks = np.array([entry.rank or 0 for entry in entries], dtype=np.float32)
+
+    def like(self, row: int) -> tuple[Floats, Flags]:
+        """How alike the formats are, 0 … 1, and where they are known.
+
+        Half for the same kind of network, half for the ranks: the smaller over the larger.
+        """
+        known = np.asarray(self._kinds != "")
+        if not known[row]:
+            return np.zeros(len(known), dtype=np.float32), np.zeros(len(known), dtype=np.bool_)
+        larger = np.maximum(np.maximum(self._ranks, self._ranks[row]), 1)
+        ratio = np.minimum(self._ranks, self._ranks[row]) / larger
+        same = self._kinds == self._kinds[row]
+        alike = np.where(known, 0.5 * same + 0.5 * ratio, 0)
+        return alike.astype(np.float32), known
+
+
+class TagSets:
+    """The tags of all rows, without case, by tag."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._own = [{tag.casefold() for tag in entry.tags} for entry in entries]
+        by_tag: dict[str, list[int]] = defaultdict(list)
+        for row, own in enumerate(self._own):
+            for tag in own:
+                by_tag[tag].append(row)
+        self._rows = dict(by_tag)
+        self._counts = np.array([len(own) for own in self._own], dtype=np.float32)
+
+    def common(self, row: int) -> Floats:
+        """Jaccard's coefficient of the tags of a row with those of all."""
+        shared = np.zeros(len(self._own), dtype=np.float32)
+        for tag in self._own[row]:
+            shared[self._rows[tag]] += 1
+        either = self._counts + self._counts[row] - shared
+        return np.asarray(shared / np.maximum(either, 1), dtype=np.float32)
