@@ -27,6 +27,13 @@ from lora_manager_core.deliveries.file_mode import FileMode
 from lora_manager_core.deliveries.http_mode import HttpMode
 from lora_manager_core.deliveries.service import DeliveryService
 from lora_manager_core.deliveries.targets import AllowedTargets
+from lora_manager_core.embeddings.local_turns import LocalTurns
+from lora_manager_core.embeddings.model_files import ModelFiles
+from lora_manager_core.embeddings.precision import PrecisionMemory
+from lora_manager_core.embeddings.sentence_transformer import SentenceEmbedder
+from lora_manager_core.embeddings.static import StaticEmbedder
+from lora_manager_core.embeddings.tiers import TextTiers
+from lora_manager_core.embeddings.turns import ComputeTurns
 from lora_manager_core.errors import SettingsConflict
 from lora_manager_core.feed.base import Feed
 from lora_manager_core.feed.memory import MemoryFeed
@@ -76,11 +83,18 @@ from lora_manager_core.queueing.rq import RqQueue
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.threads import ThreadQueue
+from lora_manager_core.queueing.waiting import JobWaiting
 from lora_manager_core.recommendations.taste.feedback import FeedbackService
 from lora_manager_core.recommendations.taste.preferences import PreferenceService
 from lora_manager_core.recommendations.taste.removals import RemovalWatch
 from lora_manager_core.recommendations.taste.scores import Taste
 from lora_manager_core.recommendations.taste.sessions import SessionLog
+from lora_manager_core.recommendations.vectors.embeddings import EmbeddingService
+from lora_manager_core.recommendations.vectors.jobs import VectorJob
+from lora_manager_core.recommendations.vectors.service import VectorService
+from lora_manager_core.recommendations.vectors.sketch_job import SketchJob
+from lora_manager_core.recommendations.vectors.text_job import TextJob
+from lora_manager_core.recommendations.vectors.word_vectors_job import WordVectorsJob
 from lora_manager_core.settings import Settings
 from lora_manager_core.system.device import DeviceMonitor, FirstReading, TorchDevice
 from lora_manager_core.system.nvml import NvmlDevice
@@ -102,6 +116,8 @@ class Parts:
     can_inject: bool = False
     #: A backend here works in this very process, so no other process can make its pictures.
     in_process_backend: bool = False
+    turns: ComputeTurns | None = None
+    text_tiers: TextTiers | None = None
 
 
 class Application:
@@ -135,6 +151,7 @@ class Application:
         """Stop working and give everything back; what is unfinished goes on at the next start."""
         self.services.get(BackupScheduler).stop()
         self.services.get(Jobs).stop()
+        self.services.get(TextTiers).close()
         self.services.get(BackendRegistry).close()
         self.services.get(UsageRecorder).stop()
         self.services.get(SessionLog).stop()
@@ -172,7 +189,18 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     )
     active_set = ActiveSetService(database, removals)
     scan = LibraryScan(database, roots, partial(_prompt_names, backends))
-    library = services.add(LibraryService(database, jobs, runner, adapters, scan, roots))
+    library = services.add(
+        LibraryService(
+            database,
+            jobs,
+            runner,
+            adapters,
+            scan,
+            roots,
+            on_scanned=lambda: services.get(VectorService).catch_up(),
+        )
+    )
+    _add_embeddings(services, settings, parts, runner, queue)
     services.add(InjectionService(database, parts.can_inject))
     translator = services.add(PromptTranslator(database))
     pictures = services.add(PictureFolder(settings.outputs))
@@ -253,6 +281,30 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     )
     services.add(BackupScheduler(schedule))
     return Application(settings, database, services)
+
+
+def _add_embeddings(
+    services: ServiceRegistry, settings: Settings, parts: Parts, runner: JobRunner, queue: JobQueue
+) -> None:
+    """The text models, and the jobs and answers about embeddings."""
+    database, jobs = services.get(Database), services.get(Jobs)
+    turns = parts.turns or LocalTurns(partial(runner.runs, GPU_LANE))
+    folder = settings.data_dir / "models"
+    model = SentenceEmbedder(ModelFiles(settings.embedding_model), PrecisionMemory(folder))
+    static = StaticEmbedder(folder, model)
+    tiers = services.add(parts.text_tiers or TextTiers(model, static))
+    text_job = TextJob(database, tiers, turns)
+    sketch_job = SketchJob(database, turns)
+    kinds: list[VectorJob] = [text_job, sketch_job]
+    if parts.text_tiers is None:
+        kinds.append(WordVectorsJob(model, static, turns))
+    vectors = services.add(VectorService(database, jobs, runner, kinds, settings.auto_embed))
+    waiting = JobWaiting(jobs, queue, EMBEDDING_LANE, "Embedding job failed")
+    services.add(
+        EmbeddingService(
+            database, vectors, waiting, tiers, {"text": text_job, "weights": sketch_job}
+        )
+    )
 
 
 def _all_roots(configured: Callable[[], Sequence[Path]], import_path: Path) -> list[Path]:

@@ -75,7 +75,15 @@ class Settings(BaseSettings):
         "[IPv6]:port. Empty: nowhere.",
     )
     embedding_model: str | None = Field(
-        default=None, description="Folder or hub name of a text embedding model (no effect yet)."
+        default=None,
+        description="Folder or hub name of a sentence-transformers model that recommendations "
+        "compare texts with; unset: the one of the `semantic` extra. A hub name that is not on "
+        "this machine is downloaded; nothing else ever is.",
+    )
+    auto_embed: bool = Field(
+        default=True,
+        description="Compute what recommendations need after scans and changes, while no picture "
+        "is being made. No effect without the `semantic` extra, or torch for weights.",
     )
     exact_strengths: bool = Field(
         default=True,

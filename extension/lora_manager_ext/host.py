@@ -209,6 +209,12 @@ class Host:
 
         return str(devices.device.type) if devices.device is not None else None
 
+    def torch_device(self) -> str | None:
+        """That device as torch names it, such as `cuda:0`; None before the host chose."""
+        from modules import devices
+
+        return str(devices.device) if devices.device is not None else None
+
     def device_memory(self) -> tuple[str, int, int] | None:
         """Name, used and total bytes by the host's memory monitor; None where it tells nothing.
 

@@ -28,6 +28,7 @@ from lora_manager_ext.device import HostDevice
 from lora_manager_ext.generation import InProcessBackend
 from lora_manager_ext.host import Host, host_log
 from lora_manager_ext.lora_names import LoraNames
+from lora_manager_ext.turns import HostTurns
 
 
 class Manager:
@@ -49,6 +50,7 @@ class Manager:
                 device_monitor=HostDevice(host, host_log()),
                 can_inject=True,
                 in_process_backend=True,
+                turns=HostTurns(host, host_log()),
             ),
         )
         services = self._application.services

@@ -174,12 +174,13 @@ def distil(
     static: StaticEmbedder,
     model: TokenModel,
     encode: Callable[[Sequence[str]], NDArray[np.float32]],
-    raise_if_cancelled: Callable[[], None],
+    report: Callable[[float], None],
 ) -> bool:
     """Make the static model's file from the sentence model; False if that cannot be.
 
-    `encode` takes its turn and gives unit vectors; it is called for 256 tokens at a time. Raises
-    what it and `raise_if_cancelled` raise, and OSError if the file cannot be written.
+    `encode` takes its turn and gives unit vectors; it is called for 256 tokens at a time. `report`
+    is told the fraction done before each. Raises what these raise, and OSError if the file cannot
+    be written.
     """
     import numpy as np
     from tokenizers import Tokenizer
@@ -195,7 +196,7 @@ def distil(
     ids = [i for i in range(size) if i not in added and _is_word(tokenizer.id_to_token(i))]
     vectors = []
     for start in range(0, len(ids), _TOKENS_AT_ONCE):
-        raise_if_cancelled()
+        report(start / len(ids))
         batch = ids[start : start + _TOKENS_AT_ONCE]
         vectors.append(encode([_shown(tokenizer, i) for i in batch]))
     rows = _without_common(np.concatenate(vectors))

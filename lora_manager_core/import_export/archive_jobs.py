@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.errors import Busy, JobNotFound, LoraManagerError
+from lora_manager_core.errors import JobNotFound
 from lora_manager_core.import_export.imports.staging import JobState
 from lora_manager_core.import_export.job_repository import ArchiveJobStore
 from lora_manager_core.import_export.schemas import ArchiveJob
-from lora_manager_core.queueing.base import LIBRARY_LANE, SUCCEEDED, JobQueue
+from lora_manager_core.queueing.base import LIBRARY_LANE, JobQueue
 from lora_manager_core.queueing.service import Jobs
-
-#: Callers that may wait for their archive at once: each holds one of the server's threads.
-_MOST_WAITING = 4
+from lora_manager_core.queueing.waiting import JobWaiting
 
 
 class ArchiveJobs:
@@ -24,8 +21,7 @@ class ArchiveJobs:
     def __init__(self, database: Database, jobs: Jobs, queue: JobQueue) -> None:
         self._database = database
         self._jobs = jobs
-        self._queue = queue
-        self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
+        self._waiting = JobWaiting(jobs, queue, LIBRARY_LANE, "Archive job failed")
 
     def list(self, limit: int) -> list[ArchiveJob]:
         """The last jobs, newest first."""
@@ -61,23 +57,7 @@ class ArchiveJobs:
             Busy: nobody works on such jobs, or too many callers wait already.
             LoraManagerError: whatever ended the job, with its `job_id`.
         """
-        if not self._queue.runs_here and not any(
-            LIBRARY_LANE in worker.lanes for worker in self._queue.workers()
-        ):
-            raise Busy(
-                self._queue.problem
-                or "No worker does library jobs now. Start `lora-manager worker`, or send "
-                "`background: true`, and the job waits for one."
-            )
-        if not self._waiting.acquire(blocking=False):
-            raise Busy("Too many callers wait for archives; send `background: true` instead.")
-        try:
-            job = self._jobs.wait(submit().id)
-        finally:
-            self._waiting.release()
-        if job.status != SUCCEEDED:
-            raise _failure(job)
-        return job
+        return self._waiting.wait_for(submit)
 
     def state(self, job_id: str) -> JobState:
         """What may be done with the files that this job left."""
@@ -99,13 +79,3 @@ def _shown(job: Job) -> ArchiveJob:
         started_at=job.started_at,
         finished_at=job.finished_at,
     )
-
-
-def _failure(job: Job) -> LoraManagerError:
-    """What ended the job, as the problem it was."""
-    stored = job.error or {"detail": f"The job ended as {job.status}.", "code": f"job_{job.status}"}
-    error = LoraManagerError(stored.get("detail", "The job failed; see the log."), job_id=job.id)
-    error.status = stored.get("status", 409)
-    error.code = stored.get("code", "internal_error")
-    error.title = "Archive job failed"
-    return error

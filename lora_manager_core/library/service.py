@@ -15,7 +15,7 @@ from lora_manager_core.errors import InvalidRequest
 from lora_manager_core.library.repository import LibraryRecords
 from lora_manager_core.library.safetensors_header import HeaderUnreadable, read_header
 from lora_manager_core.library.scan import LibraryScan
-from lora_manager_core.queueing.base import LIBRARY_LANE, SUCCEEDED
+from lora_manager_core.queueing.base import LIBRARY_LANE, SUCCEEDED, JobContext, JobOutcome
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.store import JobStore
@@ -24,7 +24,10 @@ SCAN_JOB = "library.scan"
 
 
 class LibraryService:
-    """The library folders and the job that keeps the catalogue in step with them."""
+    """The library folders and the job that keeps the catalogue in step with them.
+
+    `on_scanned` is called after each scan that succeeded.
+    """
 
     def __init__(
         self,
@@ -34,12 +37,15 @@ class LibraryService:
         adapters: AdapterService,
         scan: LibraryScan,
         library_roots: Callable[[], Sequence[Path]],
+        on_scanned: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._jobs = jobs
         self._adapters = adapters
+        self._scan = scan
         self._library_roots = library_roots
-        runner.register(SCAN_JOB, scan.run)
+        self._on_scanned = on_scanned
+        runner.register(SCAN_JOB, self._run_scan)
 
     @property
     def has_roots(self) -> bool:
@@ -95,6 +101,9 @@ class LibraryService:
             "file_size": header.file_size,
             "data_start": header.data_start,
         }
+
+    def _run_scan(self, context: JobContext) -> JobOutcome:
+        return JobOutcome(self._scan.run(context), done=self._on_scanned)
 
 
 def _root(path: Path) -> dict[str, Any]:

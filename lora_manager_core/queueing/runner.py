@@ -61,6 +61,8 @@ class JobRunner:
         self._handlers: dict[str, JobHandler] = {}
         #: Job and stop flag of each attempt, by lease. A job may be queued twice.
         self._running: dict[str, tuple[str, threading.Event]] = {}
+        #: The lane of each attempt that holds its job, by lease.
+        self._lanes: dict[str, str] = {}
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         #: Called after a job was put back for a later try; the keeper of the jobs listens.
@@ -74,6 +76,10 @@ class JobRunner:
         """The names of the leases that are held here now."""
         with self._lock:
             return frozenset(self._running)
+
+    def runs(self, lane: str) -> bool:
+        """Whether a job of that lane runs here now."""
+        return lane in list(self._lanes.values())
 
     def cancel(self, job_id: str) -> None:
         """Tell a job that runs here to stop."""
@@ -111,6 +117,7 @@ class JobRunner:
                 pace = writer.pace(job.kind) if job is not None else None
             if job is None:
                 return False
+            self._lanes[lease] = job.lane
             attempt = RunningJob(job, self._database, self._feed, lease, flag)
             with attempt.kept():
                 end = self._attempt(job, attempt, pace)
@@ -119,6 +126,7 @@ class JobRunner:
         finally:
             with self._lock:
                 del self._running[lease]
+                self._lanes.pop(lease, None)
 
     def _attempt(self, job: Job, attempt: RunningJob, pace: float | None) -> _End:
         outcome = JobOutcome({})

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from lora_manager_core.app import create_app
 from lora_manager_core.bootstrap import Application, Parts, build_application
+from lora_manager_core.embeddings.tiers import TextTiers
 from lora_manager_core.feed.base import Feed
 from lora_manager_core.library.service import LibraryService
 from lora_manager_core.queueing.service import Jobs
@@ -23,6 +24,7 @@ from lora_manager_core.web.keys import ApiKeys
 from tests.fakes.backend import FakeBackend
 from tests.fakes.lora_files import write_lora
 from tests.fakes.recorder import Recorder
+from tests.fakes.text_models import NO_EXTRA, FakeEmbedder, FreeTurns
 
 
 @dataclass
@@ -78,11 +80,15 @@ def library(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_home(database_url: str, tmp_path: Path, library: Path) -> Iterator[Callable[..., Home]]:
-    """Build a started application; keyword arguments are settings."""
+    """Build a started application; keyword arguments are settings.
+
+    Its text model is `text_model`, by default one whose extra is not installed.
+    """
     opened: list[TestClient] = []
 
-    def _make(**settings: Any) -> Home:
+    def _make(text_model: FakeEmbedder | None = None, **settings: Any) -> Home:
         backend = FakeBackend()
+        model = text_model or FakeEmbedder(absent=NO_EXTRA)
         application = build_application(
             Settings(
                 **{
@@ -93,7 +99,11 @@ def make_home(database_url: str, tmp_path: Path, library: Path) -> Iterator[Call
                     **settings,
                 }
             ),
-            Parts(backends=lambda _database: [backend]),
+            Parts(
+                backends=lambda _database: [backend],
+                text_tiers=TextTiers(model),
+                turns=FreeTurns(),
+            ),
         )
         access = StandAloneAccess(application.services.get(ApiKeys))
         client = TestClient(create_app(application, access), base_url="http://127.0.0.1:7862")

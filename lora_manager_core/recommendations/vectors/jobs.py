@@ -67,6 +67,8 @@ class VectorJob(ABC):
 
     #: Of the job, such as `embeddings.text`.
     kind: str
+    #: The kind of job after which this one is looked at; None: after scans, and when asked for.
+    follows: str | None = None
 
     @abstractmethod
     def unavailable(self) -> LoraManagerError | None:
@@ -97,20 +99,26 @@ class Pace:
         self._what = what
         self._began = time.monotonic()
         self._done = 0
+        self._skipped = 0
+
+    def skip(self, count: int) -> None:
+        """So many of them need no work; they do not count for the rate."""
+        self._skipped += count
 
     def add(self, count: int) -> None:
         """So many more are done."""
         self._done += count
         elapsed = time.monotonic() - self._began
         rate = self._done / elapsed if elapsed > 0 else None
-        left_s = (self._total - self._done) / rate if rate else None
+        done = self._done + self._skipped
+        left_s = (self._total - done) / rate if rate else None
         pace = f", {rate:.1f} a second" if rate else ""
         self._context.report(
             JobProgress(
-                self._done / self._total if self._total else 1.0,
-                self._done,
+                done / self._total if self._total else 1.0,
+                done,
                 self._total,
                 eta_s=left_s,
-                message=f"{self._done} of {self._total} {self._what}{pace}",
+                message=f"{done} of {self._total} {self._what}{pace}",
             )
         )

@@ -66,17 +66,6 @@ class NewText:
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TextState:
-    """How it stands with the texts of one adapter, as `GET /recommendations/embeddings/{id}`."""
-
-    state: str
-    problem: str | None
-    model_key: str | None
-    made_at: str | None
-    has_tags: bool
-
-
 _STORED = (
     TextVectors.adapter_id,
     TextVectors.model_key,
@@ -143,6 +132,10 @@ class TextVectorStore:
         query = select(Adapter.id).outerjoin(*_JOINED).where(_unsure(model_key)).limit(1)
         return self._session.scalar(query) is not None
 
+    def any_adapter(self) -> bool:
+        """Whether there are adapters at all."""
+        return self._session.scalar(select(Adapter.id).limit(1)) is not None
+
     def known_ids(self, adapter_ids: Sequence[str]) -> set[str]:
         """Those of these ids that are adapters'."""
         known: set[str] = set()
@@ -156,34 +149,16 @@ class TextVectorStore:
         return list(self._session.scalars(select(Adapter.id)))
 
     def counts(self, model_key: str | None) -> dict[str, int]:
-        """How many adapters are in each state, as `state` tells it."""
-        query = (
-            select(_state(model_key), func.count(Adapter.pk))
+        """How many adapters are in each state, see `text_state`."""
+        # in a subquery, because PostgreSQL takes two uses of one bound value for two values
+        states = (
+            select(text_state(model_key).label("state"))
             .select_from(Adapter)
             .outerjoin(*_JOINED)
-            .group_by(_state(model_key))
+            .subquery()
         )
+        query = select(states.c.state, func.count()).group_by(states.c.state)
         return {row[0]: row[1] for row in self._session.execute(query)}
-
-    def state(self, adapter_id: str, model_key: str | None) -> TextState | None:
-        """How it stands with one adapter; None if there is no such adapter.
-
-        An adapter changed in whatever way since counts as stale; the job finds out what it means.
-        """
-        query = (
-            select(
-                _state(model_key),
-                TextVectors.problem,
-                TextVectors.model_key,
-                TextVectors.made_at,
-                TextVectors.tags_vector.is_not(None),
-            )
-            .select_from(Adapter)
-            .outerjoin(*_JOINED)
-            .where(Adapter.id == adapter_id)
-        )
-        row = self._session.execute(query).first()
-        return TextState(row[0], row[1], row[2], row[3], bool(row[4])) if row else None
 
 
 class TextVectorWriter(TextVectorStore):
@@ -245,8 +220,12 @@ def _unsure(model_key: str) -> ColumnElement[bool]:
     )
 
 
-def _state(model_key: str | None) -> ColumnElement[str]:
-    """Without a model that could make new ones, those that are there count as they are."""
+def text_state(model_key: str | None) -> ColumnElement[str]:
+    """`missing, stale, failed, no_text` or `current`, for adapters joined with their vectors.
+
+    One changed in whatever way since counts as stale; the job finds out what that means. Without a
+    model that could make new ones, those that are there count as they are.
+    """
     changed: ColumnElement[bool] = TextVectors.adapter_updated_at != Adapter.updated_at
     if model_key is not None:
         changed = or_(changed, TextVectors.model_key != model_key)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from lora_manager_core.common.clock import utc_after
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database, WriteSession
-from lora_manager_core.queueing.base import EMBEDDING_LANE, FAILED, PENDING, RETRYING, SUCCEEDED
+from lora_manager_core.queueing.base import (
+    EMBEDDING_LANE,
+    FAILED,
+    PENDING,
+    RETRYING,
+    SUCCEEDED,
+    JobContext,
+    JobOutcome,
+)
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.store import JobStore
@@ -40,24 +49,29 @@ class VectorService:
         self._kinds = tuple(kinds)
         self._auto = auto
         for kind in self._kinds:
-            runner.register(kind.kind, kind.run)
+            runner.register(kind.kind, partial(self._run, kind))
 
     def catch_up(self) -> None:
         """Have whatever is missing or stale computed, unless a job for it waits already.
 
         Quick, and never raises: what it cannot do now is done after the next scan or query.
         """
-        if not self._auto:
-            return
-        for kind in self._kinds:
-            try:
-                self._catch_up(kind)
-            except SQLAlchemyError:
-                _log.warning("embeddings were not looked after", exc_info=True)
+        self._look_after(None)
 
     def submit(self, session: WriteSession, kind: VectorJob, order: VectorOrder) -> Job:
         """Have an order done."""
         return self._jobs.submit(session, kind.kind, EMBEDDING_LANE, order.payload())
+
+    def _run(self, kind: VectorJob, context: JobContext) -> JobOutcome:
+        return JobOutcome(kind.run(context), done=partial(self._look_after, kind.kind))
+
+    def _look_after(self, after: str | None) -> None:
+        for kind in self._kinds if self._auto else ():
+            if kind.follows == after:
+                try:
+                    self._catch_up(kind)
+                except SQLAlchemyError:
+                    _log.warning("%s was not looked after", kind.kind, exc_info=True)
 
     def _catch_up(self, kind: VectorJob) -> None:
         if kind.unavailable() is not None:
