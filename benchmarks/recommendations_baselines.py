@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-
 from recommendations_set import Document, Query, words_of
 
 Scores = NDArray[np.float32]

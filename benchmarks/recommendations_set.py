@@ -1,7 +1,7 @@
 """The described adapters and queries that recommendations are measured by, and the measures.
 
-Documents (`data/adapters.jsonl`) and queries (`data/queries.jsonl`) were written by different people
-from the same neutral lines (`data/concepts.jsonl`), each without seeing what the other wrote.
+Documents (`data/adapters.jsonl`) and queries (`data/queries.jsonl`) were written by different
+people from the same neutral lines (`data/concepts.jsonl`), none seeing what the other wrote.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from lora_manager_core.common.words import comma_list
+
 KINDS = ("paraphrase", "keyword", "typo", "two_concepts", "trigger")
 #: How many answers are looked at.
 DEPTH = 10
@@ -26,8 +28,11 @@ _RESAMPLES = 2000
 _WORD = re.compile(r"[^\W_]+")
 #: Words that say nothing of what is looked for; only for the measure of shared words.
 _EMPTY = frozenset(
-    "a an and are as at be by for from has have i in into is it its like of off on or that the "
-    "their them to up very with without want something some make makes where who".split()
+    comma_list(
+        "a, an, and, are, as, at, be, by, for, from, has, have, i, in, into, is, it, its, like, "
+        "make, makes, of, off, on, or, some, something, that, the, their, them, to, up, very, "
+        "want, where, who, with, without"
+    )
 )
 
 
@@ -68,18 +73,26 @@ class Query:
 
 
 class RecommendationSet:
-    """Everything that was written."""
+    """Everything that was written, or what concerns the first few `concepts`."""
 
-    def __init__(self) -> None:
+    def __init__(self, concepts: int | None = None) -> None:
+        rows = _rows("concepts.jsonl")[:concepts]
+        self.concepts = {row["id"]: row for row in rows}
+        known = {None} | self.concepts.keys()
         self.documents = [
-            Document(**{**row, "tags": tuple(row["tags"]), "trained_words": tuple(row["trained_words"])})
-            for row in _rows("adapters.jsonl")
+            document
+            for document in map(_document, _rows("adapters.jsonl"))
+            if document.concept_id in known
         ]
-        self.concepts = {row["id"]: row for row in _rows("concepts.jsonl")}
         self.queries = [
             Query(row["id"], row["kind"], row["query"], row["relevant"])
             for row in _rows("queries.jsonl")
+            if row["relevant"].keys() <= known
         ]
+
+    def half(self, document: Document) -> str | None:
+        """The half of a document's concept."""
+        return half_of(document.concept_id) if document.concept_id else None
 
     def grades(self, query: Query) -> dict[str, int]:
         """Name of each relevant adapter → its grade."""
@@ -150,6 +163,11 @@ def _gain(grades: Sequence[int]) -> float:
 
 def _plain(text: str) -> str:
     return " ".join(words_of(text))
+
+
+def _document(row: Mapping[str, Any]) -> Document:
+    lists = {name: tuple(row[name]) for name in ("tags", "trained_words")}
+    return Document(**{**row, **lists})
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
