@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from lora_manager_core.common.words import comma_list, distinct_words
@@ -42,7 +43,8 @@ _SETTING = (
     r"(?:weights?|strengths?|multiplier|cfg(?: scale)?|steps?|samplers?|clip ?skip|denois\w*|"
     r"hi-?res\w*|upscal\w*|vae|resolution|scheduler|epochs?|learning rate|network (?:dim|alpha))"
 )
-#: A clause with one of these says nothing of the pictures.
+#: A clause with one of these says nothing of the pictures. Searched in lower case, which takes half
+#: as long as searching without regard to case.
 _CHATTER = re.compile(
     rf"\b(?:recommend\w*|suggest\w*|optimal|ideal|best (?:at|with|used))\b"
     r"|\bworks? (?:best|well|fine)\b"
@@ -57,8 +59,7 @@ _CHATTER = re.compile(
     r"|\btrain(?:ed|ing)\b.{0,40}?(?:\d|\b(?:kohya|base|checkpoint|civitai|trainer|settings)\b)"
     r"|\bmy (?:first|second|other|new|previous|latest|old) (?:\w+ )?(?:loras?|models?|versions?)\b"
     r"|\b(?:license|permission|credit\w*|copyright|merg(?:e|es|ed|ing)|resell|sell)\b"
-    r"|推荐权重|建议权重|权重|おすすめ|推奨|ウェイト|рекоменд\w*|вес\b",
-    re.IGNORECASE,
+    r"|推荐权重|建议权重|权重|おすすめ|推奨|ウェイト|рекоменд\w*|вес\b"
 )
 #: Said before what counts: the words after it stay.
 _LABEL = re.compile(
@@ -94,6 +95,7 @@ _VERSION = re.compile(
     r"|\b\d{4,}steps?\b|(?<!\w)[-+]?\d+\.\d+\b|\b\d{5,}\b",
     re.IGNORECASE,
 )
+_DIGIT = re.compile(r"\d")
 _FORMAT = re.compile(
     r"\b(?:safetensors|ckpt|lo-?ra|loras|lycoris|locon|loha|lokr|fp16|bf16|fp8|checkpoint)\b",
     re.IGNORECASE,
@@ -165,7 +167,7 @@ def clean(text: str) -> str:
     text = unicodedata.normalize("NFKC", html.unescape(text[:_MOST_READ]))[:_MOST_READ]
     text = _HTML.sub("\n", _INLINE.sub("", text))
     text = _ADDRESS.sub(" ", _MARKDOWN_LINK.sub(r"\1", text)).replace("_", " ")
-    kept = (_bare(clause) for clause in _CLAUSES.split(text) if not _CHATTER.search(clause))
+    kept = (_bare(clause) for clause in _CLAUSES.split(text) if not _CHATTER.search(clause.lower()))
     return ", ".join(clause for clause in kept if clause)
 
 
@@ -175,10 +177,13 @@ def _clean_name(name: str) -> str:
     return _LAST_BASE.sub("", words) or words
 
 
+@lru_cache(maxsize=8192)
 def _bare(clause: str) -> str:
-    """A clause without base models, versions, formats and marks."""
-    for pattern in (_BASE_MODEL, _MARKED_BASE, _VERSION, _FORMAT, _MARKS):
+    """A clause without base models, versions, formats and marks; tags come again and again."""
+    for pattern in (_BASE_MODEL, _MARKED_BASE, _FORMAT, _MARKS):
         clause = pattern.sub(" ", clause)
+    if _DIGIT.search(clause):
+        clause = _VERSION.sub(" ", clause)
     clause = _SPACE.sub(" ", clause).strip(" -:.,;'&+%")
     clause = _LABEL.sub("", clause).strip(" -:.,;'&+%")
     return "" if _EMPTY_WORDS.issuperset(_WORD.findall(clause.lower())) else clause
