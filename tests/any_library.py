@@ -17,14 +17,19 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, Table
 from lora_manager_core.adapters.schemas import MAX_WEIGHT, AdapterFields
 from lora_manager_core.common.clock import utc_text
 from lora_manager_core.common.lora_tokens import unwritable_characters
+from lora_manager_core.common.words import word_key
 from lora_manager_core.db.models import (
+    FEEDBACK_KINDS,
+    PREFERENCE_KINDS,
     Adapter,
     Base,
     Choice,
     ExcludedFile,
+    FeedbackEvent,
     GenerationRun,
     Job,
     JobAttempt,
+    Preference,
     Result,
     ResultImage,
     RunAdapter,
@@ -114,6 +119,9 @@ _SPECIAL: Mapping[str, st.SearchStrategy[Any]] = {
     "adapters.primary_file_sha256": st.none(),
     "adapters.autov2": st.none(),
     "choices.value": _json.filter(lambda value: value is not None),
+    "feedback_events.kind": st.sampled_from(FEEDBACK_KINDS),
+    "preferences.kind": st.sampled_from(PREFERENCE_KINDS),
+    "preferences.confidence": st.floats(0, 1),
     "jobs.kind": st.sampled_from(["generation", "generation.sweep", "delivery.http"]),
     "jobs.lane": st.sampled_from([GPU_LANE, DELIVERY_LANE]),
     "jobs.status": st.sampled_from([SUCCEEDED, SUCCEEDED, FAILED, CANCELLED]),
@@ -239,6 +247,29 @@ def libraries(draw: st.DrawFn) -> Library:
                 _row(ExcludedFile, columns_of(ExcludedFile)),
                 max_size=2,
                 unique_by=lambda row: row["file_key"],
+            )
+        ),
+        FeedbackEvent: draw(
+            st.lists(
+                _row(
+                    FeedbackEvent,
+                    columns_of(FeedbackEvent),
+                    adapter_id=st.sampled_from([record["id"] for record in told]) | _ids
+                    if told
+                    else _ids,
+                ),
+                max_size=3,
+                unique_by=lambda row: row["id"],
+            )
+        ),
+        Preference: draw(
+            st.lists(
+                _row(Preference, columns_of(Preference)),
+                max_size=3,
+                unique_by=(
+                    lambda row: row["id"],
+                    lambda row: (row["user"], row["kind"], word_key(row["value"])),
+                ),
             )
         ),
         Job: jobs,

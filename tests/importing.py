@@ -18,7 +18,13 @@ from tests.fakes.sample_archives import Members, write_zip
 
 _PATIENCE_S = 30.0
 #: What only work, not people, changes.
-_COUNTED = ("counters", "adapters_fts")
+_COUNTED = (
+    "counters",
+    "adapters_fts",
+    "recommendation_sessions",
+    "text_vectors",
+    "weight_sketches",
+)
 
 
 def export(home: Home, **choice: Any) -> bytes:

@@ -16,14 +16,17 @@ from sqlalchemy import Boolean, Float, Integer, delete, insert, select
 
 from lora_manager_core.adapters.writer import AdapterWriter, search_text
 from lora_manager_core.common.paths import path_key
+from lora_manager_core.common.words import word_key
 from lora_manager_core.db.models import (
     Adapter,
     Base,
     Choice,
     ExcludedFile,
+    FeedbackEvent,
     GenerationRun,
     Job,
     JobAttempt,
+    Preference,
     Result,
     ResultImage,
     RunAdapter,
@@ -84,11 +87,12 @@ class Library:
 
 def plain_library(whose: str, numbers: Iterable[int], width: int = 768) -> Library:
     """A library that tells whose it is: model `lora {n}` with its record for each number, one
-    result with a picture, the run it is counted by, and a choice.
+    result with a picture, the run it is counted by, a choice, a like and a preference.
 
     Of two libraries the records of a number have one id, and its files other contents.
     """
     files, records = [], []
+    numbers = list(numbers)
     for number in numbers:
         path = f"folder {number % 3}/lora {number:03}.safetensors"
         beside = {".json": b'{"notes": "%s"}' % whose.encode(), ".png": whose.encode() * 100}
@@ -119,6 +123,26 @@ def plain_library(whose: str, numbers: Iterable[int], width: int = 768) -> Libra
     rows: dict[type[Base], list[dict[str, Any]]] = {
         Choice: [{"name": "of somebody", "value": {"is": whose}}],
         ExcludedFile: [],
+        FeedbackEvent: [
+            plain_row(
+                FeedbackEvent,
+                columns_of(FeedbackEvent),
+                id=_id("feedback", whose),
+                kind="positive",
+                adapter_id=_id("adapter", next(iter(numbers), 0)),
+                reason=whose,
+            )
+        ],
+        Preference: [
+            plain_row(
+                Preference,
+                columns_of(Preference),
+                id=_id("preference", whose),
+                kind="tag",
+                value=whose,
+                confidence=0.5,
+            )
+        ],
         Job: [
             plain_row(
                 Job,
@@ -189,7 +213,13 @@ def insert_rows(session: WriteSession, library: Library, root: Path, outputs: Pa
         for picture in library.pictures
     ]
     attempts = [{**row, "owner": "a worker"} for row in library.rows[JobAttempt]]
-    rows = {**library.rows, ResultImage: pictures, JobAttempt: attempts}
+    preferences = [{**row, "value_key": word_key(row["value"])} for row in library.rows[Preference]]
+    rows = {
+        **library.rows,
+        ResultImage: pictures,
+        JobAttempt: attempts,
+        Preference: preferences,
+    }
     for archived in TABLES:
         if rows[archived.model]:
             session.execute(insert(archived.model), list(rows[archived.model]))

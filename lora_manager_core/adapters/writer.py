@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 
 from lora_manager_core.adapters.repository import ADAPTERS, JSON_COLUMNS, Adapters
 from lora_manager_core.common.clock import utc_now
-from lora_manager_core.common.words import distinct_words
+from lora_manager_core.common.words import distinct_words, word_key
 from lora_manager_core.db import counters
 from lora_manager_core.db.models import Adapter, AdapterTag, ExcludedFile
 from lora_manager_core.db.unit_of_work import WriteSession
@@ -146,7 +146,7 @@ class AdapterWriter(Adapters):
 
     def _write_tags(self, tags: Mapping[int, Iterable[str]]) -> None:
         rows = [
-            (tag.casefold()[:200], pk, tag[:200])
+            (word_key(tag), pk, tag[:200])
             for pk, own in tags.items()
             for tag in distinct_words(own)
         ]

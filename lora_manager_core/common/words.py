@@ -13,6 +13,11 @@ def distinct_words(words: Iterable[str]) -> list[str]:
     return list({word.casefold(): word for word in reversed(list(words))}.values())[::-1]
 
 
+def word_key(word: str) -> str:
+    """A word without case, by which it is found; at most 200 characters, as words have."""
+    return word.casefold()[:200]
+
+
 def comma_list(text: str | None) -> tuple[str, ...]:
     """The parts of a comma list, without blanks and empty ones."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())

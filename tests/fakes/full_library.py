@@ -10,8 +10,10 @@ from PIL import Image
 from lora_manager_core.db.models import (
     Choice,
     ExcludedFile,
+    FeedbackEvent,
     Job,
     JobAttempt,
+    Preference,
     Result,
     ResultImage,
 )
@@ -31,7 +33,8 @@ def add_side_files(library: Path) -> None:
 
 
 def add_people_data(database: Database, outputs: Path, adapter_id: str) -> None:
-    """Two results with a picture each, a delivery, a scan, a run, a choice, a file left out."""
+    """Two results with a picture each, a delivery, a scan, a run, a choice, a file left out, and
+    what somebody likes."""
     (outputs / "2024").mkdir(parents=True, exist_ok=True)
     with database.write() as session:
         for number, moment in enumerate((OLD, NEW)):
@@ -75,6 +78,26 @@ def add_people_data(database: Database, outputs: Path, adapter_id: str) -> None:
                 file_path="/gone.safetensors",
                 name="gone",
                 excluded_at=OLD,
+            )
+        )
+        session.add(
+            FeedbackEvent(
+                id="feedback-0",
+                kind="positive",
+                adapter_id=adapter_id,
+                reason="Ünd",
+                created_at=OLD,
+            )
+        )
+        session.add(
+            Preference(
+                id="preference-0",
+                kind="style",
+                value="Ünk",
+                value_key="ünk",
+                confidence=0.5,
+                created_at=OLD,
+                updated_at=NEW,
             )
         )
     add_run(database, OLD, {adapter_id: 0.8, None: 0.3})

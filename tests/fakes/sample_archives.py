@@ -29,6 +29,8 @@ from lora_manager_core.import_export.archive.tables import RECORD_COLUMNS, TABLE
 ADAPTER_ID = "3f1f3c1e-6a3f-4f59-9d55-0a3a5a0c7a10"
 OTHER_ID = "9a9b7c52-2f5d-4a55-8a4b-9d6b6c1c2d3e"
 JOB_ID = "5c1b0d8e-7c5e-4a55-9a55-1d2c3b4a5968"
+EVENT_ID = "e0b6c9f4-2f6e-4f0d-8a3b-7d1c5e9a2b44"
+PREFERENCE_ID = "b7a4d2c8-91e3-4c5f-a6d0-3e8f1b2c4d55"
 MOMENT = "2026-07-23T11:48:34.000000Z"
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(40)
 
@@ -99,6 +101,25 @@ def rows() -> dict[str, list[dict[str, Any]]]:
             "file_path": "/x/a.safetensors",
             "name": "a",
             "excluded_at": MOMENT,
+        },
+        "feedback_events": {
+            "id": EVENT_ID,
+            "user": "",
+            "kind": "positive",
+            "adapter_id": ADAPTER_ID,
+            "reason": "so calm",
+            "implicit": False,
+            "created_at": MOMENT,
+        },
+        "preferences": {
+            "id": PREFERENCE_ID,
+            "user": "",
+            "kind": "tag",
+            "value": "Ink",
+            "confidence": 0.75,
+            "explicit": True,
+            "created_at": MOMENT,
+            "updated_at": MOMENT,
         },
         "jobs": {
             "id": JOB_ID,

@@ -4,6 +4,8 @@ from lora_manager_core.db.models.adapter import Adapter, AdapterTag, Counter, Ex
 from lora_manager_core.db.models.base import Base
 from lora_manager_core.db.models.job import ApiKey, Choice, Job, JobAttempt
 from lora_manager_core.db.models.recommendation import (
+    FEEDBACK_KINDS,
+    PREFERENCE_KINDS,
     FeedbackEvent,
     Preference,
     RecommendationSession,
@@ -13,6 +15,8 @@ from lora_manager_core.db.models.recommendation import (
 from lora_manager_core.db.models.result import GenerationRun, Result, ResultImage, RunAdapter
 
 __all__ = [
+    "FEEDBACK_KINDS",
+    "PREFERENCE_KINDS",
     "Adapter",
     "AdapterTag",
     "ApiKey",

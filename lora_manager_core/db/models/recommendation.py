@@ -22,6 +22,13 @@ from lora_manager_core.db.models.adapter import UTC_TEXT
 from lora_manager_core.db.models.base import Base
 from lora_manager_core.db.types import JsonText
 
+#: Of feedback events: what people and clients say or do, what is noticed, and `reset`, from whose
+#: time on pictures count.
+FEEDBACK_KINDS = (
+    "positive", "negative", "activated", "ignored", "dismissed", "removed", "reset",
+)  # fmt: skip
+PREFERENCE_KINDS = ("archetype", "style", "technical", "author", "tag")
+
 
 class TextVectors(Base):
     """The text embeddings of one adapter, or why there are none.
@@ -82,7 +89,8 @@ class WeightSketch(Base):
 class RecommendationSession(Base):
     """One answer of recommendations: what was asked, and what was shown, best first.
 
-    `shown` holds pairs of adapter id and final score. Thrown away when it is old.
+    `shown` holds adapter ids with their final scores, and of a composed set also with their
+    weights. Thrown away when it is old.
     """
 
     __tablename__ = "recommendation_sessions"
@@ -103,7 +111,7 @@ class FeedbackEvent(Base):
     """Something that tells what a person likes; only ever added, and deleted when reset.
 
     Generations and rated results are no events: they are in their own tables already. `user` is
-    empty where there are no users. The adapter may be gone.
+    empty where there are no users. The adapter may be gone; a `reset` has the nil UUID for one.
     """
 
     __tablename__ = "feedback_events"

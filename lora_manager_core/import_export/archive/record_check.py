@@ -20,7 +20,13 @@ from sqlalchemy.types import TypeEngine
 
 from lora_manager_core.adapters.schemas import TriggerGroup
 from lora_manager_core.common.lora_tokens import MAX_WEIGHT, unwritable_characters
-from lora_manager_core.db.models import Adapter, Job, JobAttempt
+from lora_manager_core.db.models import (
+    FEEDBACK_KINDS,
+    PREFERENCE_KINDS,
+    Adapter,
+    Job,
+    JobAttempt,
+)
 from lora_manager_core.db.types import JsonText
 from lora_manager_core.errors import ArchiveRefused
 from lora_manager_core.import_export.archive.names import shown
@@ -275,6 +281,9 @@ _RULES: Mapping[str, _Check] = {
     "adapters.trigger_groups": _trigger_groups,
     "adapters.stats": _object,
     "adapters.extra": _object,
+    "feedback_events.kind": _one_of(*FEEDBACK_KINDS),
+    "preferences.kind": _one_of(*PREFERENCE_KINDS),
+    "preferences.confidence": _between(0, 1),
     "jobs.lane": _one_of(GPU_LANE, DELIVERY_LANE),
     "jobs.status": _one_of(*UNFINISHED, *ENDED),
     "jobs.payload": _object,

@@ -17,9 +17,11 @@ from lora_manager_core.db.models import (
     Base,
     Choice,
     ExcludedFile,
+    FeedbackEvent,
     GenerationRun,
     Job,
     JobAttempt,
+    Preference,
     Result,
     ResultImage,
     RunAdapter,
@@ -65,10 +67,9 @@ _OF_OTHERS = "machine work, such as scans, means nothing elsewhere"
 #: In the order in which rows can be inserted: what is referred to comes first.
 TABLES: tuple[ArchivedTable, ...] = (
     ArchivedTable(Choice, USER_DATA),
-    ArchivedTable(
-        ExcludedFile,
-        USER_DATA,
-    ),
+    ArchivedTable(ExcludedFile, USER_DATA),
+    ArchivedTable(FeedbackEvent, USER_DATA),
+    ArchivedTable(Preference, USER_DATA, without={"value_key": "made from the value"}),
     ArchivedTable(
         Job,
         GENERATIONS,
@@ -98,8 +99,6 @@ EXCLUDED: Mapping[str, str] = {
     "counters": "counts changes of this database",
     "text_vectors": "made from the texts of the adapters",
     "weight_sketches": "made from the model files",
-    "feedback_events": "nothing writes them yet",
-    "preferences": "nothing writes them yet",
     "recommendation_sessions": "what was shown, kept for a while so that feedback can refer to it",
     "api_keys": "secrets of this installation; a restored one could let a revoked key in again",
 }

@@ -82,12 +82,16 @@ class PlannedAdapter:
 class TableDecisions:
     """What is taken. Two of these are equal if the same would be done.
 
-    `jobs` maps archived jobs to their ids here; those of `gone` give way to them. Of the results in
-    `rated`, only rating and favourite are filled in. `runs` are the archived numbers of new runs.
+    `preferences` and `jobs` map archived ones to their ids here; those of `outdated` and `gone`
+    give way to them. `events` are ids of feedback. Of the results in `rated`, only rating and
+    favourite are filled in. `runs` are the archived numbers of new runs.
     """
 
     choices: set[str] = field(default_factory=set)
     excluded: set[str] = field(default_factory=set)
+    events: set[str] = field(default_factory=set)
+    preferences: dict[str, str] = field(default_factory=dict)
+    outdated: set[str] = field(default_factory=set)
     jobs: dict[str, str] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     rated: set[str] = field(default_factory=set)
@@ -101,6 +105,10 @@ class TableDecisions:
             return row["name"] in self.choices
         if table == "excluded_files":
             return row["file_key"] in self.excluded
+        if table == "feedback_events":
+            return row["id"] in self.events
+        if table == "preferences":
+            return row["id"] in self.preferences
         if table == "generation_runs":
             return row["id"] in self.runs
         if table == "run_adapters":

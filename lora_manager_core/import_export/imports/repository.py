@@ -10,7 +10,14 @@ from sqlalchemy import bindparam, delete, select, update
 
 from lora_manager_core.adapters.repository import ADAPTERS, Adapters
 from lora_manager_core.adapters.writer import AdapterWriter
-from lora_manager_core.db.models import Adapter, ExcludedFile, RunAdapter
+from lora_manager_core.db.models import (
+    Adapter,
+    ExcludedFile,
+    FeedbackEvent,
+    RunAdapter,
+    TextVectors,
+    WeightSketch,
+)
 from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
 from lora_manager_core.import_export.archive.tables import RECORD_COLUMNS
 
@@ -101,7 +108,10 @@ class ImportWriter(AdapterWriter):
             self._writing.connection().execute(statement, rows)
 
     def change_ids(self, ids: Mapping[str, str]) -> None:
-        """Give records other ids, old → new; the runs that used them follow."""
+        """Give records other ids, old → new; their runs and feedback follow.
+
+        Their vectors and sketches go: those are made anew.
+        """
         if not ids:
             return
         runs = RunAdapter.__table__.c
@@ -114,8 +124,18 @@ class ImportWriter(AdapterWriter):
                 )
             )
         ]
+        events = FeedbackEvent.__table__.c
+        told = [
+            {"event": row.id, "new": ids[row.adapter_id]}
+            for chunk in chunks(list(ids))
+            for row in self._writing.execute(
+                select(events.id, events.adapter_id).where(events.adapter_id.in_(chunk))
+            )
+        ]
         connection = self._writing.connection()
         for chunk in chunks(list(ids)):
+            for made in (TextVectors, WeightSketch):
+                connection.execute(delete(made).where(made.adapter_id.in_(chunk)))
             connection.execute(
                 update(RunAdapter).where(runs.adapter_id.in_(chunk)).values(adapter_id=None)
             )
@@ -127,6 +147,14 @@ class ImportWriter(AdapterWriter):
             at = (runs.run_id == bindparam("run")) & (runs.position == bindparam("place"))
             connection.execute(
                 update(RunAdapter).where(at).values(adapter_id=bindparam("new")), used
+            )
+
+        if told:
+            connection.execute(
+                update(FeedbackEvent)
+                .where(events.id == bindparam("event"))
+                .values(adapter_id=bindparam("new")),
+                told,
             )
 
     def include_all(self, file_keys: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of the archived rows that are no adapters: choices, jobs, results, runs.
+"""What becomes of the archived rows that are no adapters: choices, feedback, jobs, results, runs.
 
 Decided from the database and the archive alone, so that the same can be asked again under the write
 lock. Jobs are history: none is ever begun here.
@@ -13,7 +13,16 @@ from typing import Any
 from sqlalchemy import select
 
 from lora_manager_core.adapters.repository import ADAPTERS
-from lora_manager_core.db.models import Choice, ExcludedFile, GenerationRun, Job, Result
+from lora_manager_core.common.words import word_key
+from lora_manager_core.db.models import (
+    Choice,
+    ExcludedFile,
+    FeedbackEvent,
+    GenerationRun,
+    Job,
+    Preference,
+    Result,
+)
 from lora_manager_core.db.unit_of_work import ReadSession
 from lora_manager_core.errors import ArchiveRefused
 from lora_manager_core.import_export.archive.contents import Archive
@@ -26,6 +35,8 @@ from lora_manager_core.queueing.base import ENDED, UNFINISHED
 #: Archived rows that are compared with those here at once.
 _ROWS = 1000
 _BY_NAME = {table.name: table for table in TABLES}
+#: What can be said otherwise of the same preference.
+_OF_PREFERENCES = ("value", "confidence", "explicit")
 _OF_JOBS = ("job_attempts", "results", "result_images")
 
 
@@ -54,6 +65,10 @@ class _Decider:
             self._choices()
         if "excluded_files" in self._tables:
             self._excluded()
+        if "feedback_events" in self._tables:
+            self._feedback()
+        if "preferences" in self._tables:
+            self._preferences()
         archived = self._jobs() if "jobs" in self._tables else set()
         if "generation_runs" in self._tables:
             self._runs()
@@ -78,6 +93,50 @@ class _Decider:
         for theirs, ours in self._pairs("excluded_files", ExcludedFile, "file_key"):
             if ours is None and theirs["file_key"] not in listed:
                 self._made.excluded.add(theirs["file_key"])
+
+    def _feedback(self) -> None:
+        """Feedback is never changed: what is here stays as it is."""
+        for theirs, ours in self._pairs("feedback_events", FeedbackEvent, "id"):
+            if ours is None:
+                self._made.events.add(theirs["id"])
+
+    def _preferences(self) -> None:
+        """One person prefers one value once, whatever its id."""
+        known: dict[tuple[str, ...], Preference] = {}
+        taken: set[str] = set()
+        if not self._emptied:
+            here = self._session.scalars(select(Preference)).all()
+            known = {(p.user, p.kind, p.value_key): p for p in here}
+            taken = {p.id for p in here}
+        seen: set[tuple[str, ...]] = set()
+        for theirs, _ in self._pairs("preferences", Preference, "id"):
+            mark = (theirs["user"], theirs["kind"], word_key(theirs["value"]))
+            if mark in seen:
+                raise _doubled("preferences")
+            seen.add(mark)
+            ours = known.get(mark)
+            if ours is not None:
+                differs = [n for n in _OF_PREFERENCES if getattr(ours, n) != theirs[n]]
+                problem = "This was said otherwise here."
+                if (
+                    not differs
+                    or self._conflict(
+                        "choices",
+                        "/".join(("preferences", *mark)),
+                        theirs["value"],
+                        problem,
+                        differs,
+                    )
+                    != "replace"
+                ):
+                    continue
+                self._made.outdated.add(ours.id)
+                taken.discard(ours.id)
+            preference_id = theirs["id"]
+            if preference_id in taken:
+                named = f"{self._archive.manifest.id}/{preference_id}"
+                preference_id = str(uuid.uuid5(uuid.NAMESPACE_OID, named))
+            self._made.preferences[theirs["id"]] = preference_id
 
     def _jobs(self) -> set[str]:
         """Decide on jobs with all that belongs to them; gives the archived ids."""
@@ -174,9 +233,7 @@ class _Decider:
         for rows in self._portions(table):
             keys = {row[key] for row in rows}
             if len(keys) < len(rows) or keys & seen:
-                raise ArchiveRefused(
-                    f"The archive is refused: a row of “{table}” is in it more than once."
-                )
+                raise _doubled(table)
             seen |= keys
             query = select(*(c[name] for name in columns)).where(c[key].in_(keys))
             found = (dict(zip(columns, row, strict=True)) for row in self._session.execute(query))
@@ -206,6 +263,10 @@ class _Decider:
             )
         )
         return rule
+
+
+def _doubled(table: str) -> ArchiveRefused:
+    return ArchiveRefused(f"The archive is refused: a row of “{table}” is in it more than once.")
 
 
 def _orphaned(table: str) -> ArchiveRefused:

@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 from sqlalchemy import delete, insert, select, update
 
+from lora_manager_core.common.words import word_key
+from lora_manager_core.db import counters
 from lora_manager_core.db.models import (
     Adapter,
     Base,
@@ -16,6 +18,7 @@ from lora_manager_core.db.models import (
     ExcludedFile,
     GenerationRun,
     Job,
+    Preference,
     Result,
 )
 from lora_manager_core.db.unit_of_work import WriteSession
@@ -67,6 +70,8 @@ class TableWriter:
         Raises:
             IntegrityError: rows of these keys are here by now.
         """
+        # Before runs get their numbers, as `generation.runs` does.
+        counters.raise_counter(self._session, counters.FEEDBACK)
         self._make_room()
         for table in TABLES:
             if table.name not in self._archive.tables():
@@ -85,6 +90,7 @@ class TableWriter:
             (Job, Job.id, self._decided.gone),
             (Choice, Choice.name, self._decided.choices),
             (ExcludedFile, ExcludedFile.file_key, self._decided.excluded),
+            (Preference, Preference.id, self._decided.outdated),
         )
         for model, key, keys in gone:
             for chunk in chunks(keys):
@@ -99,6 +105,12 @@ class TableWriter:
                 continue
             if table == "jobs":
                 yield self._job(row)
+            elif table == "feedback_events":
+                adapter_id = self._adapter_ids.get(row["adapter_id"], row["adapter_id"])
+                yield {**row, "adapter_id": adapter_id}
+            elif table == "preferences":
+                preference_id = self._decided.preferences[row["id"]]
+                yield {**row, "id": preference_id, "value_key": word_key(row["value"])}
             elif table == "job_attempts":
                 yield {**row, "job_id": self._decided.jobs[row["job_id"]], "owner": ""}
             elif table == "result_images":

@@ -22,6 +22,9 @@ from lora_manager_core.recommendations.taste.schemas import (
 from lora_manager_core.recommendations.taste.sessions import SessionLog
 from lora_manager_core.recommendations.taste.signals import RESET
 
+#: A reset is about none.
+_NO_ADAPTER = str(uuid.UUID(int=0))
+
 
 class FeedbackService:
     """The log of feedback, per person; `user` is empty where there are no users."""
@@ -97,7 +100,7 @@ class FeedbackService:
                 id=str(uuid.uuid4()),
                 user=user,
                 kind=RESET,
-                adapter_id="",
+                adapter_id=_NO_ADAPTER,
                 implicit=False,
                 created_at=now,
             )

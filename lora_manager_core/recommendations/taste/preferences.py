@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from lora_manager_core.common.clock import utc_now, utc_text
+from lora_manager_core.common.words import word_key
 from lora_manager_core.db.models import Preference
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.errors import NotFound
@@ -40,7 +41,7 @@ class PreferenceService:
 
     def state(self, request: PreferenceRequest, user: str) -> PreferenceRecord:
         """Store a preference; one of the same type and value takes the new confidence."""
-        value_key = request.preference_value.casefold()
+        value_key = word_key(request.preference_value)
         with self._database.write() as session:
             log = FeedbackWriter(session)
             preference = log.preference(user, request.preference_type, value_key)

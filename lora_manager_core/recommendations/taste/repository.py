@@ -83,7 +83,7 @@ class FeedbackLog:
             for session_id, shown in self._session.execute(
                 select(s.id, s.shown).where(s.id.in_(chunk))
             ):
-                found[session_id] = tuple(adapter_id for adapter_id, _ in shown)
+                found[session_id] = tuple(adapter[0] for adapter in shown)
         return found
 
     def preferences(self) -> list[StatedPreference]:

@@ -39,12 +39,13 @@ class SessionLog:
         query: str | None,
         target_id: str | None,
         mode: str,
-        shown: Sequence[tuple[str, float]],
+        shown: Sequence[tuple[str, float] | tuple[str, float, float]],
         duration_ms: float,
     ) -> str:
-        """Log one answer; `shown` are pairs of adapter id and final score, best first.
+        """Log one answer; `shown` are adapter ids with their final scores, best first.
 
-        Gives the id of its session. `kind` is the operation (20 characters at most).
+        Of a composed set, with their weights, too. Gives the id of its session. `kind` is the
+        operation (20 characters at most).
         """
         session_id = str(uuid.uuid4())
         self._behind.add(
@@ -54,7 +55,7 @@ class SessionLog:
                 "query": None if query is None else query[:_LONGEST_QUERY],
                 "target_id": target_id,
                 "mode": mode,
-                "shown": [[adapter_id, score] for adapter_id, score in shown],
+                "shown": [list(adapter) for adapter in shown],
                 "duration_ms": duration_ms,
                 "created_at": utc_now(),
             }

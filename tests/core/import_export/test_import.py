@@ -190,6 +190,8 @@ class TestEverythingElse:
             (
                 "choices",
                 "excluded_files",
+                "feedback_events",
+                "preferences",
                 "jobs",
                 "job_attempts",
                 "results",
