@@ -84,6 +84,11 @@ from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.threads import ThreadQueue
 from lora_manager_core.queueing.waiting import JobWaiting
+from lora_manager_core.recommendations.answers.queries import QueryVectors
+from lora_manager_core.recommendations.answers.service import RecommendationService
+from lora_manager_core.recommendations.answers.status import RecommendationStatus
+from lora_manager_core.recommendations.answers.times import AnswerTimes
+from lora_manager_core.recommendations.catalogue.index import CatalogueIndex
 from lora_manager_core.recommendations.taste.feedback import FeedbackService
 from lora_manager_core.recommendations.taste.preferences import PreferenceService
 from lora_manager_core.recommendations.taste.removals import RemovalWatch
@@ -244,6 +249,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     taste = services.add(Taste(database))
     services.add(FeedbackService(database, sessions))
     services.add(PreferenceService(database, taste))
+    _add_answers(services, backends)
     thumbnails = ThumbnailFolder(settings.data_dir / "thumbnails")
     results = services.add(ResultService(database, pictures, thumbnails))
     unfinished = settings.data_dir / "unfinished"
@@ -305,6 +311,26 @@ def _add_embeddings(
             database, vectors, waiting, tiers, {"text": text_job, "weights": sketch_job}
         )
     )
+
+
+def _add_answers(services: ServiceRegistry, backends: BackendRegistry) -> None:
+    """What recommends adapters, and tells how well."""
+    database, tiers = services.get(Database), services.get(TextTiers)
+    index = services.add(CatalogueIndex(database, tiers, services.get(VectorService).catch_up))
+    times, queries = AnswerTimes(), services.add(QueryVectors())
+    services.add(
+        RecommendationService(
+            database,
+            index,
+            tiers,
+            services.get(Taste),
+            services.get(SessionLog),
+            lambda: _loaded_base_model(backends),
+            times,
+            queries,
+        )
+    )
+    services.add(RecommendationStatus(database, index, tiers, times, queries))
 
 
 def _all_roots(configured: Callable[[], Sequence[Path]], import_path: Path) -> list[Path]:
