@@ -57,7 +57,8 @@ class AdapterWeights:
     def changes(self) -> Iterator[Change]:
         """All changes in the order of the file, one module in memory at a time.
 
-        A part of a fused module that the file also holds by itself is passed over, as loaders do.
+        Each is valid until the next is asked for. A part of a fused module that the file also holds
+        by itself is passed over, as loaders do.
 
         Raises:
             WeightsUnreadable: a module is damaged or holds values that are not finite.
@@ -75,11 +76,15 @@ class AdapterWeights:
         return found
 
     def of_module(self, module: str) -> list[Change]:
-        """The changes of one module of the file; raises as `changes` does."""
+        """The changes of one module of the file, valid until another is asked for.
+
+        Raises as `changes` does.
+        """
         return list(self._of(module))
 
     def _of(self, module: str) -> Iterator[Change]:
         parts = self._modules[module]
+        self._file.release()
 
         def read(part: str) -> Floats:
             return self._file.read(parts[part])

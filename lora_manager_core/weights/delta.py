@@ -5,11 +5,13 @@ A convolution's weight (out, in, height, width) is the matrix (out, in·height·
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 
+from lora_manager_core.weights.problems import WeightsUnreadable
 from lora_manager_core.weights.tensors import Floats
 
 
@@ -25,7 +27,11 @@ class Delta(ABC):
 
     @abstractmethod
     def energy(self) -> float:
-        """The square of its Frobenius norm."""
+        """The square of its Frobenius norm.
+
+        Raises:
+            WeightsUnreadable: its numbers are too large.
+        """
 
     @abstractmethod
     def dense(self) -> Floats:
@@ -64,8 +70,28 @@ class LowRank(Delta):
         return int(self.down.shape[0])
 
     def grams(self) -> tuple[Floats, Floats]:
-        """upᵀ up and down downᵀ, both (r, r), without the scale."""
-        return self.up.T @ self.up, self.down @ self.down.T
+        """upᵀ up and down downᵀ of `balanced`, both (r, r), without the scale."""
+        of_up, of_down = self.up.T @ self.up, self.down @ self.down.T
+        if self._cancels(of_up, of_down):
+            even = self._even()
+            return even.up.T @ even.up, even.down @ even.down.T
+        return of_up, of_down
+
+    def balanced(self) -> LowRank:
+        """The same change in factors that do not cancel each other in 32-bit products."""
+        cancels = self._cancels(self.up.T @ self.up, self.down @ self.down.T)
+        return self._even() if cancels else self
+
+    def _cancels(self, of_up: Floats, of_down: Floats) -> bool:
+        """Whether ‖up‖² ‖down‖² is far above ‖up down‖²: for random factors it is r times that."""
+        factors = float(np.trace(of_up)) * float(np.trace(of_down))
+        return factors > max(1000.0, 10.0 * self.rank) * float(np.vdot(of_up, of_down))
+
+    def _even(self) -> LowRank:
+        """up = Q R, so Q and R down."""
+        basis, rest = np.linalg.qr(self.up.astype(np.float64))
+        down = rest @ self.down.astype(np.float64)
+        return LowRank(basis.astype(np.float32), down.astype(np.float32), self.scale)
 
     def left(self, rows: Floats) -> Floats:
         """Through the inner width."""
@@ -73,8 +99,11 @@ class LowRank(Delta):
 
     def energy(self) -> float:
         """‖B A‖² = Σ (BᵀB) ∘ (A Aᵀ)."""
-        of_up, of_down = self.grams()
-        return max(0.0, float(np.vdot(of_up, of_down)) * self.scale**2)
+        return self.energy_of(*self.grams())
+
+    def energy_of(self, of_up: Floats, of_down: Floats) -> float:
+        """The same from its `grams`."""
+        return max(0.0, _finite(float(np.vdot(of_up, of_down)) * self.scale**2))
 
     def dense(self) -> Floats:
         """The product."""
@@ -112,7 +141,7 @@ class Dense(Delta):
 
     def energy(self) -> float:
         """Sum of squares."""
-        return float(np.vdot(self.matrix, self.matrix)) * self.scale**2
+        return _finite(float(np.vdot(self.matrix, self.matrix)) * self.scale**2)
 
     def dense(self) -> Floats:
         """Itself."""
@@ -150,7 +179,7 @@ class Kronecker(Delta):
     def energy(self) -> float:
         """‖outer‖² ‖inner‖²."""
         of_outer, of_inner = np.vdot(self.outer, self.outer), np.vdot(self.inner, self.inner)
-        return float(of_outer) * float(of_inner) * self.scale**2
+        return _finite(float(of_outer) * float(of_inner) * self.scale**2)
 
     def dense(self) -> Floats:
         """The product."""
@@ -163,3 +192,9 @@ class Kronecker(Delta):
         if begin % step == 0 and end % step == 0:
             return Kronecker(self.outer[begin // step : end // step], self.inner, self.scale)
         return Dense(self.dense()[begin:end], 1.0)
+
+
+def _finite(energy: float) -> float:
+    if not math.isfinite(energy):
+        raise WeightsUnreadable("its numbers are too large for 32-bit arithmetic")
+    return energy

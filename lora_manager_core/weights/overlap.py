@@ -55,7 +55,11 @@ def compare_files(path: str | os.PathLike[str], other: str | os.PathLike[str]) -
         WeightsUnreadable: one of them cannot be read or compared, and why.
     """
     sums: dict[str, _Sums] = {}
-    with AdapterWeights(path) as one, AdapterWeights(other) as two:
+    with (
+        AdapterWeights(path) as one,
+        AdapterWeights(other) as two,
+        np.errstate(over="ignore", invalid="ignore"),
+    ):
         modules, met = two.by_name(), set()
         held: tuple[str, list[Change]] = ("", [])
         for change in one.changes():
@@ -98,6 +102,8 @@ class _Sums:
 
     def add(self, one: Delta, two: Delta) -> None:
         """Two changes of one module."""
+        one = one.balanced() if isinstance(one, LowRank) else one
+        two = two.balanced() if isinstance(two, LowRank) else two
         energy, other_energy = one.energy(), two.energy()
         product, other_inside = _against(one, two, other_energy)
         inside = _against(two, one, energy)[1]

@@ -62,13 +62,13 @@ class ProfileMaker:
         self._grams: dict[int, list[_Grams]] = {}
 
     def add(self, name: str, delta: Delta) -> None:
-        """Look at the change of one canonical module."""
+        """Look at the change of one canonical module; raises WeightsUnreadable as `energy` does."""
         if isinstance(delta, LowRank):
             self._ranks[delta.rank] += 1
-            of_up, of_down = delta.grams()
-            energy = max(0.0, float(np.vdot(of_up, of_down)) * delta.scale**2)
+            grams = delta.grams()
+            energy = delta.energy_of(*grams)
             if energy > 0.0:
-                self._keep(delta.rank, _Grams(energy, of_up, of_down))
+                self._keep(delta.rank, _Grams(energy, *grams))
         else:
             energy = delta.energy()
         group = block_group(name)

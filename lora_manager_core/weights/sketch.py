@@ -51,8 +51,8 @@ def sketch_file(path: str | os.PathLike[str]) -> SketchResult:
             maker.add(change.name, delta)
         approximate = weights.approximate
     length = float(np.linalg.norm(total))
-    if not np.isfinite(length):
-        raise WeightsUnreadable("its change of weights is too large for 32-bit numbers")
+    if not np.isfinite(length):  # no module is too large by itself
+        raise WeightsUnreadable("its numbers are too large for 32-bit arithmetic")
     sketch = (total / length if length else total).astype(np.float32)
     profile = maker.finish()
     return SketchResult(sketch, profile.norm, approximate, profile)

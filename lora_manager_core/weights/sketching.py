@@ -26,7 +26,7 @@ _WORTH_HELPERS = 8
 _MOST_HELPERS = 4
 _PROCESS = "lora_manager_core.weights.sketching_process"
 #: One thread in each of the libraries that numpy may be built with.
-_ONE_THREAD = dict.fromkeys(
+ONE_THREAD = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
 _DIED = "reading its weights ended the process that did it, perhaps for lack of memory"
@@ -84,7 +84,7 @@ class SketchWorkers:
         with ExitStack() as stack:
             pool = ThreadPoolExecutor(len(self._helpers), "weights")
             stack.callback(pool.shutdown, cancel_futures=True)
-            for helper in self._helpers:
+            for helper in self._helpers:  # if it ends early, nobody waits for a file
                 stack.callback(helper.stop)
             waiting: dict[Future[dict[str, Any]], int] = {}
             left = iter(enumerate(paths))
@@ -99,6 +99,8 @@ class SketchWorkers:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     place = waiting.pop(future)
                     yield place, future.result()
+            stack.pop_all()
+            pool.shutdown()
 
     def _rows_here(
         self, paths: Sequence[str], turn: Turn
@@ -115,7 +117,7 @@ class _Helper:
     """One process, begun again if a file was too much for it."""
 
     def __init__(self) -> None:
-        self._process = HelperProcess(_PROCESS, _ONE_THREAD)
+        self._process = HelperProcess(_PROCESS, ONE_THREAD)
         self._stopped = False
 
     def __enter__(self) -> _Helper:
@@ -141,5 +143,5 @@ class _Helper:
                 break
             _log.warning("the helper process ended early at %s", path)
             self._process.__exit__()
-            self._process = HelperProcess(_PROCESS, _ONE_THREAD)
+            self._process = HelperProcess(_PROCESS, ONE_THREAD)
         return {"problem": _DIED}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lora_manager_core.weights.overlap import compare_files
 from lora_manager_core.weights.problems import WeightsUnreadable
+from lora_manager_core.weights.sketch import sketch_file
 from tests.fakes.adapter_files import FORMS, AdapterFile
 
 PLACES = (
@@ -108,6 +109,36 @@ class TestCompareFiles:
             made = compare_files(first, second)
             assert made.whole.shared == 3
             assert made.whole.cosine == pytest.approx(1, abs=1e-6)
+
+    def test_of_factors_that_cancel_each_other_is_exact(self, tmp_path: Path) -> None:
+        random = np.random.default_rng(1)
+        up, down = random.standard_normal((60, 4)), random.standard_normal((4, 50))
+        turn = np.diag([1e4, 1.0, 1.0, 1e-3]) @ np.linalg.qr(random.standard_normal((4, 4)))[0]
+        plain, turned = AdapterFile(), AdapterFile()
+        for file, (a, b) in (
+            (plain, (up, down)),
+            (turned, (up @ np.linalg.inv(turn), turn @ down)),
+        ):
+            file.tensors = {"lora_unet_conv_in.lora_up.weight": a,
+                            "lora_unet_conv_in.lora_down.weight": b}  # fmt: skip
+        one, two = plain.write(tmp_path / "a.safetensors"), turned.write(tmp_path / "b.safetensors")
+
+        for made in (compare_files(one, two), compare_files(two, one), compare_files(two, two)):
+            assert made.whole.cosine == pytest.approx(1, abs=1e-4)
+            assert made.whole.norm == pytest.approx(np.linalg.norm(up @ down), rel=1e-4)
+            assert made.whole.overlap == pytest.approx(1 - 4 / 60, abs=1e-3)
+        assert sketch_file(two).norm == pytest.approx(np.linalg.norm(up @ down), rel=1e-4)
+
+    def test_of_numbers_that_overflow_says_so(self, tmp_path: Path) -> None:
+        for up, down in ((1e30, 1e30), (1e30, 1e-30)):
+            file = file_of(["lora", None, None], 1)
+            for key, factor in (("lora_up.weight", up), ("lora_down.weight", down)):
+                file.tensors[f"{PLACES[0][0]}.{key}"] *= np.float32(factor)
+            path = file.write(tmp_path / "a.safetensors")
+            with pytest.raises(WeightsUnreadable, match="too large"):
+                compare_files(path, path)
+            with pytest.raises(WeightsUnreadable, match="too large"):
+                sketch_file(path)
 
     def test_of_a_file_that_cannot_be_read_says_why(self, tmp_path: Path) -> None:
         path = file_of(["lora", None, None], 1).write(tmp_path / "a.safetensors")

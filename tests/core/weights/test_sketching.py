@@ -25,6 +25,8 @@ class TestRows:
     def test_of_helpers_are_those_made_here(self, paths: list[str]) -> None:
         with SketchWorkers(len(paths), 2) as workers:
             made = dict(workers.rows(paths, nullcontext))
+            again = dict(workers.rows(paths, nullcontext))
+        assert again == made
         here = {place: sketch_row(path) for place, path in enumerate(paths)}
         assert made.keys() == here.keys()
         assert "empty" in made[9]["problem"]
