@@ -154,7 +154,8 @@ class StaticEmbedder(TextEmbedder):
 
             if file is None:
                 raise FileNotFoundError(0, "it was not made yet")
-            with np.load(file, allow_pickle=False) as stored:
+            # opened here, because numpy leaves a damaged file open
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 rows = stored["rows"]
                 tokenizer = Tokenizer.from_str(stored["tokenizer"].tobytes().decode())
         except ImportError as error:

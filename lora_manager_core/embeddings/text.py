@@ -19,12 +19,15 @@ from typing import Any
 from lora_manager_core.common.words import comma_list, distinct_words
 
 #: Raised whenever the cleaning or the template changes: all vectors are stale then.
-TEMPLATE_VERSION = 1
+TEMPLATE_VERSION = 2
 
 #: Characters of a text that are looked at, and of a cleaned one that are kept. A model reads some
 #: 250 to 500 tokens, so what comes later would not count.
 _MOST_READ = 20_000
 _MOST_KEPT = 1_500
+#: Characters of name, triggers, description and notes that are kept where tags follow them, so that
+#: the tags are within what a model reads.
+_MOST_BEFORE_TAGS = 800
 #: Dataset tags that are looked at, the most frequent first.
 _DATASET_TAGS = 20
 
@@ -142,19 +145,25 @@ class Texts:
 
 
 def adapter_texts(fields: AdapterText) -> Texts:
-    """What is embedded of an adapter. Never raises; each text has at most some 1,500 characters."""
+    """What is embedded of an adapter. Never raises; each text has at most some 1,500 characters.
+
+    The tags are in both texts: with them in the first, adapters of one subject are alike in 0.82
+    instead of 0.77 of cases (experiment of this project, benchmarks/recommendations.py).
+    """
     extra = fields.extra or {}
     triggers = [*fields.trained_words, *fields.triggers, fields.activation_text or ""]
-    parts = [
+    said = _joined(
         _clean_name(fields.name),
         ", ".join(_phrases([fields.archetype or "", *triggers])),
         clean(fields.description or "")[:_MOST_KEPT],
         clean(fields.notes or "")[:_MOST_KEPT],
         clean(_text_of(extra.get("version_description")))[:_MOST_KEPT],
-        ", ".join(_phrases(_dataset_tags(extra))),
-    ]
-    text = _with_letters(". ".join(part for part in parts if part)[:_MOST_KEPT])
-    tags = _with_letters(", ".join(_phrases(fields.tags))[:_MOST_KEPT])
+    )
+    tags = ", ".join(_phrases(fields.tags))[:_MOST_KEPT]
+    dataset_tags = ", ".join(_phrases(_dataset_tags(extra)))
+    before = said[:_MOST_BEFORE_TAGS] if tags or dataset_tags else said
+    text = _with_letters(_joined(before, tags, dataset_tags)[:_MOST_KEPT])
+    tags = _with_letters(tags)
     made_of = "\0".join([str(TEMPLATE_VERSION), text, tags])
     return Texts(text, tags, hashlib.sha256(made_of.encode("utf-8", "replace")).hexdigest())
 
@@ -193,6 +202,10 @@ def _phrases(words: Iterable[str]) -> list[str]:
     """Tags and trigger words, cleaned; each once."""
     bare = (_bare(word[:_MOST_KEPT].replace("_", " ")) for word in words)
     return distinct_words(word for word in bare if word)
+
+
+def _joined(*parts: str) -> str:
+    return ". ".join(part for part in parts if part)
 
 
 def _dataset_tags(extra: Mapping[str, Any]) -> list[str]:

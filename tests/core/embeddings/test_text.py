@@ -84,8 +84,17 @@ class TestTexts:
             )
         )
 
-        assert texts.text == "ink. inkstyle. Brush strokes. for rainy scenes. bamboo, crane"
+        assert texts.text == (
+            "ink. inkstyle. Brush strokes. for rainy scenes. style, sumi e. bamboo, crane"
+        )
         assert texts.tags == "style, sumi e"
+
+    def test_tags_come_within_what_a_model_reads(self) -> None:
+        words = [f"word{number}" for number in range(500)]
+        texts = adapter_texts(AdapterText("ink", description=" ".join(words), tags=["sumi"]))
+
+        assert texts.text.endswith(". sumi")
+        assert len(texts.text) < 1000
 
     def test_the_digest_is_that_of_the_texts(self) -> None:
         first = adapter_texts(AdapterText("fox", tags=["animal"]))
