@@ -60,6 +60,12 @@ def backup(settings: Settings, arguments: argparse.Namespace) -> int:
         print(backups.file(job.id))
     result = job.result or {}
     print(f"{_size(result['size'])}: {_counted(result['counts'])}.", file=sys.stderr)
+    if not result["counts"].get("adapters"):
+        print(
+            f"The data folder {settings.data_dir} knows no adapters. If that is not the one of "
+            "your server, name it with --data-dir.",
+            file=sys.stderr,
+        )
     if result["left_out"]:
         print(f"{result['left_out']} files could not be put in.", file=sys.stderr)
     return 0

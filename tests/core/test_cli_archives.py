@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from lora_manager_core.bootstrap import Parts, build_application
 from lora_manager_core.cli import main
@@ -64,6 +64,16 @@ class TestBackup:
         path = _backed_up(data, capsys)
         with zipfile.ZipFile(path) as archive:
             assert sum(n.endswith(".safetensors") for n in archive.namelist()) == 2
+
+    def test_says_which_data_folder_knows_no_adapters(self, data, capsys, database_url):
+        database = Database(database_url)
+        with database.write() as session:
+            session.execute(delete(Adapter))
+        database.close()
+        assert main(["backup", *data]) == 0
+        told = capsys.readouterr().err
+        assert data[1] in told
+        assert "--data-dir" in told
 
     def test_quick_leaves_the_model_files_out(self, data, capsys):
         path = _backed_up(data, capsys, "--type", "quick")
