@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lora_manager_core.embeddings.text import Texts
 from lora_manager_core.recommendations.answers.parts import Flags, Parts, Scores
 from lora_manager_core.recommendations.answers.schemas import SimilarQuery
 from lora_manager_core.recommendations.answers.weights import ScoreWeights
 from lora_manager_core.recommendations.catalogue.snapshot import Snapshot
-from lora_manager_core.recommendations.catalogue.tokens import tokens_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,15 +32,13 @@ class Likeness:
     by_words: bool
 
 
-def compare(
-    snapshot: Snapshot, row: int, texts: Texts, asked: SimilarQuery, weights: ScoreWeights
-) -> Likeness:
-    """Compare one row with all; `texts` are its own.
+def compare(snapshot: Snapshot, row: int, asked: SimilarQuery, weights: ScoreWeights) -> Likeness:
+    """Compare one row with all.
 
     What it has not (no text, no tags, no sketch of its weights) does not count at all; what only
     the other has not counts as not alike.
     """
-    tokens = tokens_of(f"{texts.text}\n{texts.tags}")
+    tokens = tokens_of(texts.text)
     text, text_known = _texts(snapshot, row, tokens)
     tags, tags_known = _tags(snapshot, row)
     sketch, sketched = snapshot.sketch_cosines(row)
@@ -52,7 +47,7 @@ def compare(
         sketched, weights.sketch * np.maximum(sketch, 0) + (1 - weights.sketch) * formats, 0
     )
     shares = {}
-    if tokens:
+    if snapshot.words.has_any(row):
         shares["text"] = asked.weight_semantic
     if snapshot.entries[row].tags:
         shares["tags"] = asked.weight_artistic
@@ -81,14 +76,14 @@ def _has(snapshot: Snapshot, row: int) -> bool:
     return snapshot.text is not None and bool(snapshot.text.known[row])
 
 
-def _texts(snapshot: Snapshot, row: int, tokens: Sequence[str]) -> tuple[Scores, Flags]:
+def _texts(snapshot: Snapshot, row: int) -> tuple[Scores, Flags]:
     """By vectors where both have one, else by words."""
     known = np.zeros(len(snapshot.entries), dtype=np.bool_)
     if snapshot.text is None or not snapshot.text.known[row]:
-        return snapshot.words.like(tokens), known
+        return snapshot.words.like(row), known
     cosines, known = snapshot.text_cosines(snapshot.text.rows([row])[0])
     if not known.all():
-        cosines = np.where(known, cosines, snapshot.words.like(tokens))
+        cosines = np.where(known, cosines, snapshot.words.like(row))
     return np.maximum(cosines, 0), known
 
 
@@ -96,6 +91,6 @@ def _tags(snapshot: Snapshot, row: int) -> tuple[Scores, Flags]:
     """By vectors where both have one, else by the share of tags they have in common."""
     known = np.zeros(len(snapshot.entries), dtype=np.bool_)
     if snapshot.tags is None or not snapshot.tags.known[row]:
-        return snapshot.tag_sets.common(row), known
+        return snapshot.tags_in_common(row), known
     cosines, known = snapshot.tags_cosines(snapshot.tags.rows([row])[0])
     return np.maximum(cosines, 0), known

@@ -302,7 +302,7 @@ def _written(entry: Entry) -> list[str]:
 
 
 def _document(texts: Texts) -> list[str]:
-    return tokens_of(f"{texts.text}\n{texts.tags}")
+    return tokens_of(texts.text)
 
 
 def _decoded(blobs: Sequence[bytes | None], dimensions: int) -> Floats:
