@@ -27,6 +27,7 @@ from lora_manager_core.recommendations.vectors.schemas import (
     TextEmbedding,
     TextModelState,
     WeightEmbedding,
+    WeightProfile,
 )
 from lora_manager_core.recommendations.vectors.service import VectorService
 from lora_manager_core.recommendations.vectors.states import EmbeddingStates, Written
@@ -111,7 +112,7 @@ class EmbeddingService:
             has_semantic_embedding=text.has_text,
             has_artistic_embedding=text.has_tags,
             has_technical_embedding=weights.has_sketch,
-            has_extracted_features=weights.has_profile,
+            has_extracted_features=weights.profile is not None,
             last_computed=max(made, default=None),
             needs_recomputation={text.state, weights.state} & {"missing", "stale"} != set(),
             text=TextEmbedding(
@@ -124,6 +125,7 @@ class EmbeddingService:
                 state=weights.state,
                 problem=weights.problem,
                 approximate=weights.approximate,
+                profile=weights.profile and WeightProfile.model_validate(weights.profile),
                 computed_at=weights.made_at,
             ),
         )

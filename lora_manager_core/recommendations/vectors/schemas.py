@@ -64,12 +64,36 @@ class TextEmbedding(BaseModel):
     computed_at: str | None = None
 
 
+class BlockProfile(BaseModel):
+    """How much an adapter changes one group of blocks."""
+
+    share: float = Field(description="Of the energy of all changes, 0 to 1.")
+    norm: float
+    modules: int
+
+
+class WeightProfile(BaseModel):
+    """How strong an adapter is, and where, and how much of its rank it uses."""
+
+    norm: float = Field(description="Frobenius norm of its change of weights.")
+    modules: int
+    blocks: dict[str, BlockProfile]
+    rank: int | None = Field(description="The commonest rank.")
+    spectrum: list[float] = Field(description="Share of energy by singular value, largest first.")
+    effective_rank: float | None
+    r95: float | None = Field(description="How many singular values hold 95 % of the energy.")
+    resize_to: int | None = Field(description="A rank that would do, if half of it is not used.")
+
+
 class WeightEmbedding(BaseModel):
     """How it stands with the weights of one adapter."""
 
-    state: Literal["current", "stale", "missing", "failed"]
+    state: Literal["current", "stale", "missing", "failed", "no_file"]
     problem: str | None = None
-    approximate: bool = False
+    approximate: bool = Field(
+        default=False, description="The file does more than could be compared."
+    )
+    profile: WeightProfile | None = None
     computed_at: str | None = None
 
 

@@ -125,13 +125,7 @@ class SketchStore:
         `current` have a sketch, `failed` only the reason why not, `stale` belong to another state
         of the file, `missing` were not looked at yet, `no_file` have none that could be read.
         """
-        state = case(
-            (not_(_READABLE), "no_file"),
-            (WeightSketch.adapter_id.is_(None), "missing"),
-            (_changed(method), "stale"),
-            (WeightSketch.sketch.is_(None), "failed"),
-            else_="current",
-        )
+        state = weight_state(method)
         query = (
             select(state, func.count(Adapter.pk))
             .select_from(Adapter)
@@ -188,6 +182,17 @@ _JOINED = (WeightSketch, WeightSketch.adapter_id == Adapter.id)
 _READABLE = and_(
     Adapter.file_state == "present", func.lower(Adapter.file_path).endswith(".safetensors")
 )
+
+
+def weight_state(method: int) -> ColumnElement[str]:
+    """The state of each adapter's weights, as `SketchStore.counts` names them."""
+    return case(
+        (not_(_READABLE), "no_file"),
+        (WeightSketch.adapter_id.is_(None), "missing"),
+        (_changed(method), "stale"),
+        (WeightSketch.sketch.is_(None), "failed"),
+        else_="current",
+    )
 
 
 def _changed(method: int) -> ColumnElement[bool]:

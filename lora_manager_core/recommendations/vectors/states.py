@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, case, func, or_, select
+from sqlalchemy import func, select
 
 from lora_manager_core.db.models import Adapter, TextVectors, WeightSketch
 from lora_manager_core.db.unit_of_work import ReadSession
 from lora_manager_core.recommendations.vectors.repository import text_state
+from lora_manager_core.recommendations.vectors.sketch_repository import weight_state
+
+_NO_FILE = (
+    "There is no file to read: it is missing, damaged, or no .safetensors file; other formats may "
+    "run code when they are opened."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +33,13 @@ class TextState:
 
 @dataclass(frozen=True, slots=True)
 class WeightState:
-    """The weights of one adapter; a sketch may have a problem too, that of being approximate."""
+    """The weights of one adapter; `profile` is `weights.profile.Profile` as JSON."""
 
-    state: Literal["current", "stale", "missing", "failed"]
+    state: Literal["current", "stale", "missing", "failed", "no_file"]
     problem: str | None
     made_at: str | None
     has_sketch: bool
-    has_profile: bool
+    profile: dict[str, Any] | None
     approximate: bool
 
 
@@ -77,11 +83,11 @@ class EmbeddingStates:
         """Of one adapter's weights; None if there is no such adapter."""
         query = (
             select(
-                _weight_state(method),
+                weight_state(method),
                 WeightSketch.problem,
                 WeightSketch.made_at,
                 WeightSketch.sketch.is_not(None),
-                WeightSketch.profile.is_not(None),
+                WeightSketch.profile,
                 func.coalesce(WeightSketch.approximate, False),
             )
             .select_from(Adapter)
@@ -91,10 +97,11 @@ class EmbeddingStates:
         row = self._session.execute(query).first()
         if row is None:
             return None
-        state, problem, made_at, has_sketch, has_profile, approximate = row
-        known = cast('Literal["current", "stale", "missing", "failed"]', state)
-        sketch, profile = bool(has_sketch), bool(has_profile)
-        return WeightState(known, problem, made_at, sketch, profile, bool(approximate))
+        state, problem, made_at, has_sketch, profile, approximate = row
+        known = cast('Literal["current", "stale", "missing", "failed", "no_file"]', state)
+        if known == "no_file":
+            problem = _NO_FILE
+        return WeightState(known, problem, made_at, bool(has_sketch), profile, bool(approximate))
 
     def written_since(self, revision: int, adapter_ids: Collection[str] | None) -> Written:
         """What was written of these adapters (None: all) after that value of the counter."""
@@ -108,17 +115,3 @@ class EmbeddingStates:
             total = len(adapter_ids)
             found &= set(adapter_ids)
         return Written(len(found), total - len(found))
-
-
-def _weight_state(method: int) -> ColumnElement[str]:
-    changed = or_(
-        WeightSketch.method != method,
-        WeightSketch.file_size != Adapter.file_size,
-        WeightSketch.file_mtime_ns != Adapter.file_mtime_ns,
-    )
-    return case(
-        (WeightSketch.adapter_id.is_(None), "missing"),
-        (changed, "stale"),
-        (WeightSketch.sketch.is_(None), "failed"),
-        else_="current",
-    )

@@ -104,6 +104,13 @@ class TestComputing:
         assert answer.status_code == 200
         assert set(rows(home)) == {wanted}
 
+    def test_the_profile_of_the_weights_comes_along(self, home: Home) -> None:
+        compute(home, compute_all=True)
+        profile = status(home, home.adapter("alice")["id"])["weights"]["profile"]
+        assert (profile["modules"], profile["rank"]) == (1, 4)
+        assert 0 < profile["r95"] <= 4
+        assert profile["blocks"]["in"]["share"] == 1.0
+
     def test_in_the_background_it_answers_at_once(self, home: Home) -> None:
         answer = home.client.post(COMPUTE, json={"compute_all": True, "background": True})
 
