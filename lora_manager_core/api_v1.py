@@ -22,6 +22,7 @@ from lora_manager_core.import_export.imports.routes import router as import_rout
 from lora_manager_core.library.routes import router as library_router
 from lora_manager_core.progress.routes import router as progress_router
 from lora_manager_core.recommendations.answers.routes import router as answers_router
+from lora_manager_core.recommendations.sets.routes import router as sets_router
 from lora_manager_core.recommendations.taste.routes import router as taste_router
 from lora_manager_core.recommendations.vectors.routes import router as embeddings_router
 from lora_manager_core.system.routes import router as system_router
@@ -45,6 +46,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     backup_router,
     answers_router,
     taste_router,
+    sets_router,
     embeddings_router,
     session_router,
     dashboard_router,

@@ -89,6 +89,10 @@ from lora_manager_core.recommendations.answers.service import RecommendationServ
 from lora_manager_core.recommendations.answers.status import RecommendationStatus
 from lora_manager_core.recommendations.answers.times import AnswerTimes
 from lora_manager_core.recommendations.catalogue.index import CatalogueIndex
+from lora_manager_core.recommendations.sets.compatibility import CompatibilityService
+from lora_manager_core.recommendations.sets.duplicates import DuplicatesService
+from lora_manager_core.recommendations.sets.service import SetService
+from lora_manager_core.recommendations.sets.warnings import weight_warnings
 from lora_manager_core.recommendations.taste.feedback import FeedbackService
 from lora_manager_core.recommendations.taste.preferences import PreferenceService
 from lora_manager_core.recommendations.taste.removals import RemovalWatch
@@ -222,6 +226,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
             database,
             lambda: _loaded_base_model(backends),
             partial(_open_delivery, deliveries),
+            weight_warnings,
         )
     )
     services.add(UsageRecorder(database))
@@ -250,6 +255,22 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     services.add(FeedbackService(database, sessions))
     services.add(PreferenceService(database, taste))
     _add_answers(services, backends)
+    index, queries = services.get(CatalogueIndex), services.get(QueryVectors)
+    compatibility = services.add(CompatibilityService(database, roots))
+    services.add(DuplicatesService(database, index))
+    services.add(
+        SetService(
+            database,
+            index,
+            services.get(TextTiers),
+            taste,
+            queries,
+            sessions,
+            compatibility,
+            active_set,
+            lambda: _loaded_base_model(backends),
+        )
+    )
     thumbnails = ThumbnailFolder(settings.data_dir / "thumbnails")
     results = services.add(ResultService(database, pictures, thumbnails))
     unfinished = settings.data_dir / "unfinished"

@@ -17,6 +17,8 @@ WarningCode = Literal[
     "file_unreadable",
     "duplicate_name",
     "unresolvable_name",
+    "near_duplicate",
+    "strong_overlap",
 ]
 
 

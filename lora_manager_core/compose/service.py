@@ -29,6 +29,10 @@ class DeliveryOpener(Protocol):
         """Validate the request and add its job; raises `Unprocessable` for an unknown mode."""
 
 
+#: Tells of what the adapters of a composition do to each other; at once, for it is always asked.
+LookAtSet = Callable[[ReadSession, Sequence[Adapter]], Sequence[ComposeWarning]]
+
+
 class ComposeService:
     """`loaded_base_model` gives the base model of the loaded checkpoint, or None if unknown."""
 
@@ -37,10 +41,12 @@ class ComposeService:
         database: Database,
         loaded_base_model: Callable[[], str | None],
         open_delivery: DeliveryOpener,
+        look_at_set: LookAtSet = lambda _session, _adapters: (),
     ) -> None:
         self._database = database
         self._loaded_base_model = loaded_base_model
         self._open_delivery = open_delivery
+        self._look_at_set = look_at_set
 
     def compose(self, request: ComposeRequest) -> Composition:
         """The prompt for the active set, or for the adapters asked for; delivered if asked.
@@ -82,19 +88,22 @@ class ComposeService:
             warnings += _warnings(adapter, loaded)
             if adapter.weight != 0:
                 tokens.append(token_of(adapter))
+        warnings += self._look_at_set(session, emitted)
         parts = [(request.prefix or "").strip(), *tokens, (request.suffix or "").strip()]
         return Composition(
             prompt=" ".join(part for part in parts if part), tokens=tokens, warnings=warnings
         )
 
 
-def token_of(adapter: Adapter) -> str:
+def token_of(adapter: Adapter, weight: float | None = None) -> str:
     """The token of one adapter: its record's name, its weight, `te=` where a person set one.
 
     With `te=` alone SD.Next would use that value for the denoiser too, so `unet=` goes with it.
+    Another `weight` takes the place of the record's.
     """
-    options = {} if adapter.weight_te is None else {"te": adapter.weight_te, "unet": adapter.weight}
-    return format_token(adapter.name, adapter.weight, options)
+    weight = adapter.weight if weight is None else weight
+    options = {} if adapter.weight_te is None else {"te": adapter.weight_te, "unet": weight}
+    return format_token(adapter.name, weight, options)
 
 
 def chosen_adapters(
