@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import select, update
 
 from lora_manager_core.db.models import Counter
@@ -15,6 +17,12 @@ FEEDBACK = "feedback_revision"
 def read_counter(session: ReadSession, name: str) -> int:
     """The number as of this unit of work."""
     return session.scalars(select(Counter.value).where(Counter.name == name)).one()
+
+
+def read_counters(session: ReadSession, names: Collection[str]) -> dict[str, int]:
+    """Several numbers at once, by name."""
+    query = select(Counter.name, Counter.value).where(Counter.name.in_(names))
+    return {row[0]: row[1] for row in session.connection().execute(query)}
 
 
 def raise_counter(session: WriteSession, name: str) -> int:

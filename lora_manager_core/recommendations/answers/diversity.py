@@ -18,11 +18,8 @@ def diversified(
     """
     if len(rows) < 2:
         return rows
-    likeness = np.zeros((len(rows), len(rows)), dtype=np.float32)
-    for column in (snapshot.text, snapshot.sketches):
-        if column is not None:
-            vectors = column.rows(rows)
-            likeness = np.maximum(likeness, vectors @ vectors.T)
+    columns = [c for c in (snapshot.text, snapshot.sketches) if c is not None and c.known.any()]
+    vectors = [column.rows(rows) for column in columns]
     worth = relevance * scores[rows]
     nearest = np.zeros(len(rows), dtype=np.float32)
     left = np.ones(len(rows), dtype=np.bool_)
@@ -32,5 +29,7 @@ def diversified(
         best = int(value.argmax())
         picked.append(best)
         left[best] = False
-        nearest = np.maximum(nearest, likeness[best])
+        for own in vectors:
+            # Not by BLAS: for so few it takes longer to wake its threads.
+            nearest = np.maximum(nearest, np.einsum("ij,j->i", own, own[best]))
     return rows[picked]

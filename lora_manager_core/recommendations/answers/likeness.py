@@ -38,8 +38,7 @@ def compare(snapshot: Snapshot, row: int, asked: SimilarQuery, weights: ScoreWei
     What it has not (no text, no tags, no sketch of its weights) does not count at all; what only
     the other has not counts as not alike.
     """
-    tokens = tokens_of(texts.text)
-    text, text_known = _texts(snapshot, row, tokens)
+    text, text_known = _texts(snapshot, row)
     tags, tags_known = _tags(snapshot, row)
     sketch, sketched = snapshot.sketch_cosines(row)
     formats, formats_known = snapshot.formats.like(row)

@@ -11,7 +11,6 @@ from lora_manager_core.common.clock import utc_now
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.embeddings.base import Mode
 from lora_manager_core.embeddings.prompts import Segments, segments, words_of
-from lora_manager_core.embeddings.text import adapter_texts
 from lora_manager_core.embeddings.tiers import TextTiers
 from lora_manager_core.errors import AdapterNotFound, EmbeddingUnavailable, InvalidRequest
 from lora_manager_core.library.base_labels import normalise_label
@@ -24,10 +23,10 @@ from lora_manager_core.recommendations.answers.schemas import (
 )
 from lora_manager_core.recommendations.answers.times import AnswerTimes
 from lora_manager_core.recommendations.answers.weights import WEIGHTS, ScoreWeights
+from lora_manager_core.recommendations.answers.wordings import with_wordings
 from lora_manager_core.recommendations.catalogue.index import CatalogueIndex
 from lora_manager_core.recommendations.taste.scores import Taste, TasteScores
 from lora_manager_core.recommendations.taste.sessions import SessionLog
-from lora_manager_core.recommendations.vectors.repository import adapter_text_rows
 from lora_manager_core.recommendations.vectors.sketch_repository import SketchStore
 
 if TYPE_CHECKING:
@@ -116,8 +115,9 @@ class RecommendationService:
         if wanted is not None:
             candidates.meet(wanted)
         style = (request.style_preference or "").strip() or None
-        vectors, style_vector, problem = self._vectors(snapshot, asked, style)
-        fit = score_prompt(snapshot, asked, vectors, style_vector, candidates.rows, self._weights)
+        worded = with_wordings(asked, snapshot.words)
+        vectors, style_vector, problem = self._vectors(snapshot, worded, style)
+        fit = score_prompt(snapshot, worded, vectors, style_vector, candidates.rows, self._weights)
         add_family(fit.parts, snapshot, base_model, self._weights)
         compared = vectors is not None
         hints = [problem, _none_left(snapshot, candidates)]
@@ -177,12 +177,7 @@ class RecommendationService:
         candidates = Candidates(snapshot)
         candidates.without([lora_id], "itself")
         candidates.fit(entry.base_model)
-        with self._database.read() as session:
-            words = adapter_text_rows(session, [lora_id])
-            sketch = SketchStore(session).get(lora_id)
-        if not words:
-            raise AdapterNotFound(f"There is no adapter {lora_id}.", unknown_ids=[lora_id])
-        likeness = compare(snapshot, row, adapter_texts(words[0].fields), asked, self._weights)
+        likeness = compare(snapshot, row, asked, self._weights)
         hints = [_none_left(snapshot, candidates)]
         if likeness.by_words and snapshot.embedder is not None:
             hints.append(
@@ -190,6 +185,8 @@ class RecommendationService:
                 "compared by words."
             )
         if "weights" not in likeness.counted and asked.weight_technical:
+            with self._database.read() as session:
+                sketch = SketchStore(session).get(lora_id)
             why = (sketch.problem if sketch else None) or "they have not been looked at yet."
             hints.append(f"The weights of “{entry.name}” were not compared: {why}")
         if not likeness.counted:

@@ -10,7 +10,7 @@ from lora_manager_core.library.base_labels import SDXL_FAMILIES
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One adapter, as of the snapshot it belongs to."""
+    """One adapter, as of the snapshot it belongs to; `tag_keys` are its tags without case."""
 
     pk: int
     id: str
@@ -40,6 +40,7 @@ class Entry:
     file_mtime_ns: int
     created_at: str
     updated_at: str
+    tag_keys: frozenset[str]
 
     @property
     def triggers(self) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ class CatalogueIndex:
         self._lock = threading.Lock()
         self._contents: Contents | None = None
         self._snapshot: Snapshot | None = None
-        self._marks: dict[str, tuple[int, str]] = {}
+        self._marks: set[tuple[str, int, str]] = set()
         self._read = (-1, 0)
         self._stale = 0
         self._tell_at = 0.0
@@ -109,7 +109,7 @@ class CatalogueIndex:
             # is read anew.
             contents, self._contents, self._snapshot = self._contents, None, None
             if contents is None:
-                contents, self._marks, self._read = Contents(METHOD), {}, (-1, 0)
+                contents, self._marks, self._read = Contents(METHOD), set(), (-1, 0)
             adapters, embeddings = self._read
             if revisions[0] != adapters:
                 self._follow_adapters(session, contents)
@@ -123,8 +123,8 @@ class CatalogueIndex:
     def _follow_adapters(self, session: ReadSession, contents: Contents) -> None:
         rows = CatalogueRows(session)
         marks = rows.marks()
-        contents.remove(self._marks.keys() - marks.keys())
-        changed = [i for i, mark in marks.items() if self._marks.get(i) != mark]
+        changed = [mark[0] for mark in marks - self._marks]
+        contents.remove({mark[0] for mark in self._marks - marks}.difference(changed))
         for start in range(0, len(changed), _PORTION):
             portion = changed[start : start + _PORTION]
             texts = _texts(session, portion)
@@ -157,10 +157,8 @@ class CatalogueIndex:
 
 
 def _revisions(session: ReadSession) -> tuple[int, int]:
-    return (
-        counters.read_counter(session, counters.ADAPTERS),
-        counters.read_counter(session, counters.EMBEDDINGS),
-    )
+    read = counters.read_counters(session, (counters.ADAPTERS, counters.EMBEDDINGS))
+    return read[counters.ADAPTERS], read[counters.EMBEDDINGS]
 
 
 def _texts(session: ReadSession, adapter_ids: Sequence[str]) -> dict[str, Texts]:

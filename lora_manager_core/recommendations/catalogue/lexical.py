@@ -14,7 +14,7 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,6 +25,8 @@ _K1 = 1.2
 _B = 0.75
 #: Least alikeness at which one word may be a spelling of another.
 _ALIKE = 0.45
+#: Least alikeness at which it is taken for the word that was meant (benchmarks/recommendations.py).
+_SAME = 0.5
 #: Words of a vocabulary looked at for one unknown word, those with most in common.
 _NEAREST = 20
 _SHORTEST_SPELLED = 4
@@ -97,7 +99,6 @@ class LexicalIndex:
         with self._lock:
             for postings in self._documents[slot]:
                 postings.alive -= 1
-            self._documents[slot] = ()
             self._gone.add(slot)
             self._total_length -= self._lengths[slot]
             self._alive -= 1
@@ -129,7 +130,8 @@ class LexicalIndex:
     def bm25(self, words: Iterable[str], used: int) -> Floats:
         """Scores `(used,)` for a query of these words; each counts once."""
         with self._lock:
-            return self._bm25(dict.fromkeys(words, 1.0), used)
+            asked = (self._postings.get(word) for word in words)
+            return self._bm25({postings: 1.0 for postings in asked if postings}, used)
 
     def spellings(self, words: Iterable[str], used: int) -> Floats:
         """How near each document `(used,)` comes to the words that no document holds: 0 … 1.
@@ -150,6 +152,19 @@ class LexicalIndex:
                     best[slots] = np.maximum(best[slots], alikeness)
                 scores += best
         return scores / max(len(unknown), 1)
+
+    def meant(self, words: Iterable[str]) -> dict[str, str]:
+        """Word → the one that it seems to misspell: for those that no document holds."""
+        with self._lock:
+            found = {}
+            for word in dict.fromkeys(words):
+                if len(word) >= _SHORTEST_SPELLED and word.isalpha() and not self._is_known(word):
+                    other, alikeness = max(
+                        self._spelled_alike(word), key=lambda pair: pair[1], default=("", 0.0)
+                    )
+                    if alikeness >= _SAME:
+                        found[word] = other
+            return found
 
     def held(self, words: Iterable[str], slot: int) -> list[str]:
         """Which of these words a document holds, in their order."""
@@ -174,28 +189,27 @@ class LexicalIndex:
                 for other, alikeness in self._spelled_alike(word)
             ]
 
-    def like(self, tokens: Sequence[str], used: int) -> Floats:
-        """How alike documents `(used,)` are to one of these tokens, by words: BM25 with it as the
-        query, over what it would reach itself; 0 … 1."""
-        with self._lock:
-            counted = Counter(tokens)
-            weights = {word: count * (_K1 + 1) / (count + _K1) for word, count in counted.items()}
-            scores = self._bm25(weights, used)
-            norm = self._norm(np.array([len(tokens)], dtype=np.float32))[0]
-            own = sum(
-                weights[word] * self._idf(word) * count * (_K1 + 1) / (count + norm)
-                for word, count in counted.items()
-            )
-        return np.minimum(scores / own, 1.0) if own > 0 else np.zeros(used, dtype=np.float32)
+    def has_any(self, slot: int) -> bool:
+        """Whether a document has any word."""
+        return bool(self._lengths[slot])
 
-    def _bm25(self, weights: dict[str, float], used: int) -> Floats:
+    def like(self, slot: int, used: int) -> Floats:
+        """How alike documents `(used,)` are to one of them, by words: BM25 with it as the query,
+        over what it reaches itself; 0 … 1."""
+        with self._lock:
+            weights = {
+                postings: (_K1 + 1) * count / (count + _K1)
+                for postings in self._documents[slot]
+                for count in (postings.counts[bisect_left(postings.slots, slot)],)
+            }
+            scores = self._bm25(weights, used)
+        return np.minimum(scores / scores[slot], 1.0) if scores[slot] > 0 else scores
+
+    def _bm25(self, weights: Mapping[_Postings, float], used: int) -> Floats:
         scores = np.zeros(used, dtype=np.float32)
         norms = self._norm(_array(self._lengths, np.float32, used, by_slot=True))
-        for word, weight in weights.items():
-            idf = self._idf(word)
-            if idf <= 0:
-                continue
-            postings = self._postings[word]
+        for postings, weight in weights.items():
+            idf = self._idf(postings)
             slots = _array(postings.slots, np.int32, used)
             counts = np.frombuffer(postings.counts, dtype=np.uint16)[: len(slots)].astype(
                 np.float32
@@ -203,10 +217,7 @@ class LexicalIndex:
             scores[slots] += weight * idf * (_K1 + 1) * counts / (counts + norms[slots])
         return scores
 
-    def _idf(self, word: str) -> float:
-        postings = self._postings.get(word)
-        if postings is None:
-            return 0.0
+    def _idf(self, postings: _Postings) -> float:
         # A word whose last document went is still there for who looks at an earlier state.
         holding = max(postings.alive, 1)
         return math.log1p((max(self._alive, holding) - holding + 0.5) / (holding + 0.5))

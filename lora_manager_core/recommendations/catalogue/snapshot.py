@@ -12,7 +12,7 @@ from lora_manager_core.embeddings.base import TextEmbedder
 from lora_manager_core.recommendations.catalogue.columns import ColumnView
 from lora_manager_core.recommendations.catalogue.entry import Entry
 from lora_manager_core.recommendations.catalogue.lexical import LexicalIndex
-from lora_manager_core.recommendations.catalogue.traits import Formats, TagSets
+from lora_manager_core.recommendations.catalogue.traits import Formats
 from lora_manager_core.recommendations.catalogue.triggers import TriggerIndex
 from lora_manager_core.recommendations.catalogue.vectors import Flags, Floats, Slots
 
@@ -48,9 +48,17 @@ class WordsView:
         """How near adapters come to the words of a query that no adapter has, 0 … 1."""
         return self._lexical.spellings(tokens, self._used)[self._slots]
 
-    def like(self, tokens: Sequence[str]) -> Floats:
-        """How alike adapters are to a document of these tokens, by words, 0 … 1."""
-        return self._lexical.like(tokens, self._used)[self._slots]
+    def meant(self, words: Sequence[str]) -> Mapping[str, str]:
+        """Words of a query that no adapter has → the word of an adapter that seems to be meant."""
+        return self._lexical.meant(words)
+
+    def like(self, row: int) -> Floats:
+        """How alike adapters are to one of them, by words, 0 … 1."""
+        return self._lexical.like(int(self._slots[row]), self._used)[self._slots]
+
+    def has_any(self, row: int) -> bool:
+        """Whether there is any word of one adapter."""
+        return self._lexical.has_any(int(self._slots[row]))
 
     def held(self, tokens: Sequence[str], row: int) -> list[str]:
         """Which of these words one adapter has."""
@@ -143,10 +151,12 @@ class Snapshot:
         """The formats of the files."""
         return Formats(self.entries)
 
-    @cached_property
-    def tag_sets(self) -> TagSets:
-        """The tags, for where there are no vectors of them."""
-        return TagSets(self.entries)
+    def tags_in_common(self, row: int) -> Floats:
+        """Jaccard's coefficient of the tags (without case) of one adapter with those of all."""
+        own = self.entries[row].tag_keys
+        shared = np.array([len(own & entry.tag_keys) for entry in self.entries], np.float32)
+        counts = np.array([len(entry.tag_keys) for entry in self.entries], np.float32)
+        return np.asarray(shared / np.maximum(counts + len(own) - shared, 1), dtype=np.float32)
 
     def text_cosines(self, vectors: Floats) -> tuple[Floats, Flags]:
         """Cosines with the texts of all adapters: `(d,)` gives `(n,)`, `(q, d)` gives `(n, q)`.

@@ -27,7 +27,7 @@ def split_unspaced(words: Iterable[str]) -> list[str]:
     """
     tokens: list[str] = []
     for word in words:
-        if max(word) < _FIRST_UNSPACED:
+        if word.isascii() or max(word) < _FIRST_UNSPACED:
             tokens.append(word)
             continue
         for part in _UNSPACED.split(word):

@@ -1,8 +1,7 @@
-"""What adapters have in common besides vectors and words: formats of files, and tags."""
+"""What files of adapters have in common besides their weights."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,24 +30,3 @@ class Formats:
         same = self._kinds == self._kinds[row]
         alike = np.where(known, 0.5 * same + 0.5 * ratio, 0)
         return alike.astype(np.float32), known
-
-
-class TagSets:
-    """The tags of all rows, without case, by tag."""
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self._own = [{tag.casefold() for tag in entry.tags} for entry in entries]
-        by_tag: dict[str, list[int]] = defaultdict(list)
-        for row, own in enumerate(self._own):
-            for tag in own:
-                by_tag[tag].append(row)
-        self._rows = dict(by_tag)
-        self._counts = np.array([len(own) for own in self._own], dtype=np.float32)
-
-    def common(self, row: int) -> Floats:
-        """Jaccard's coefficient of the tags of a row with those of all."""
-        shared = np.zeros(len(self._own), dtype=np.float32)
-        for tag in self._own[row]:
-            shared[self._rows[tag]] += 1
-        either = self._counts + self._counts[row] - shared
-        return np.asarray(shared / np.maximum(either, 1), dtype=np.float32)

@@ -84,7 +84,7 @@ class TestSpellings:
 
 class TestLike:
     def test_a_document_is_wholly_like_itself(self, index: LexicalIndex) -> None:
-        scores = index.like(tokens_of(_TEXTS[0]), 3)
+        scores = index.like(0, 3)
 
         assert scores[0] == pytest.approx(1, abs=1e-5)
         assert 0 < scores[1] < 0.5
