@@ -35,6 +35,12 @@ class TestAnswer:
         assert set(names(answer)[1:3]) == {"ink", "brush"}
         assert "“cyberpunk city at night”" in (answer.recommendations[0].explanation or "")
 
+    def test_a_misspelt_word_is_read_as_the_one_that_was_meant(self, asking: Asking) -> None:
+        answer = asking.prompt("mountans mistty")
+
+        assert set(names(answer)[:2]) == {"ink", "brush"}
+        assert "“mountains misty”" in (item_of(answer, "ink").explanation or "")
+
     def test_addends_sum_to_the_score(self, asking: Asking) -> None:
         answer = asking.prompt("sumi stroke, ink mountans, ponies", style_preference="painting")
 

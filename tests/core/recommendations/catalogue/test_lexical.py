@@ -67,6 +67,11 @@ class TestSpellings:
         assert scores.argmax() == 1
         assert 0.45 <= scores[1] < 1
 
+    def test_tells_which_word_was_meant(self, index: LexicalIndex) -> None:
+        assert index.meant(["watercolour", "portrait", "zeppelin", "inc"]) == {
+            "watercolour": "watercolor"
+        }
+
     def test_a_word_of_the_vocabulary_is_no_misspelling(self, index: LexicalIndex) -> None:
         assert index.spellings(["mountains"], 3).tolist() == [0, 0, 0]
 
