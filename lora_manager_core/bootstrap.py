@@ -324,7 +324,7 @@ def _add_embeddings(
     sketch_job = SketchJob(database, turns)
     kinds: list[VectorJob] = [text_job, sketch_job]
     if parts.text_tiers is None:
-        kinds.append(WordVectorsJob(model, static, turns))
+        kinds.append(WordVectorsJob(database, model, static, turns))
     vectors = services.add(VectorService(database, jobs, runner, kinds, settings.auto_embed))
     waiting = JobWaiting(jobs, queue, EMBEDDING_LANE, "Embedding job failed")
     services.add(

@@ -133,8 +133,7 @@ class EmbeddingService:
     def coverage(self) -> EmbeddingCoverage:
         """Counts by state, what is at work, and the models."""
         with self._database.read() as session:
-            store = JobStore(session)
-            jobs = store.list_unfinished([kind.kind for kind in self._kinds.values()])
+            jobs = JobStore(session).list_unfinished(self._vectors.kinds)
             counts = {name: dict(kind.counts(session)) for name, kind in self._kinds.items()}
         return EmbeddingCoverage(
             total=sum(counts["text"].values()),

@@ -51,6 +51,11 @@ class VectorService:
         for kind in self._kinds:
             runner.register(kind.kind, partial(self._run, kind))
 
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of jobs that it submits."""
+        return [kind.kind for kind in self._kinds]
+
     def catch_up(self) -> None:
         """Have whatever is missing or stale computed, unless a job for it waits already.
 

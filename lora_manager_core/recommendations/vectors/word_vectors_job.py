@@ -6,12 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lora_manager_core.db.unit_of_work import ReadSession
+from lora_manager_core.db.unit_of_work import Database, ReadSession
 from lora_manager_core.embeddings.sentence_transformer import SentenceEmbedder
 from lora_manager_core.embeddings.static import StaticEmbedder, distil
 from lora_manager_core.embeddings.turns import ComputeTurns
 from lora_manager_core.errors import EmbeddingUnavailable, LoraManagerError
-from lora_manager_core.queueing.base import JobContext, JobProgress
+from lora_manager_core.queueing.base import EMBEDDING_LANE, JobContext, JobProgress
+from lora_manager_core.queueing.store import JobStore
 from lora_manager_core.recommendations.vectors.jobs import VectorJob
 from lora_manager_core.recommendations.vectors.text_job import TEXT_JOB
 
@@ -20,15 +21,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+class _GaveWay(Exception):
+    """Somebody waits for embeddings."""
+
+
 class WordVectorsJob(VectorJob):
-    """Begins after texts were embedded, while the model is in memory anyway."""
+    """Begins after texts were embedded, while the model is in memory anyway.
+
+    It ends without a result as soon as another job of its lane waits, and begins anew after that.
+    """
 
     kind = "embeddings.words"
     follows = TEXT_JOB
 
     def __init__(
-        self, model: SentenceEmbedder, static: StaticEmbedder, turns: ComputeTurns
+        self,
+        database: Database,
+        model: SentenceEmbedder,
+        static: StaticEmbedder,
+        turns: ComputeTurns,
     ) -> None:
+        self._database = database
         self._model = model
         self._static = static
         self._turns = turns
@@ -63,10 +76,16 @@ class WordVectorsJob(VectorJob):
 
         def _report(fraction: float) -> None:
             context.raise_if_cancelled()
+            if self._somebody_waits():
+                raise _GaveWay
             context.report(JobProgress(fraction, message="Making quick word vectors"))
 
         try:
             made = distil(self._static, self._model, _encode, _report)
+            if not made:
+                self._impossible.add(self._model.fingerprint)
+        except _GaveWay:
+            made = False
         except OSError as error:
             raise EmbeddingUnavailable(
                 f"The word vectors cannot be stored in {self._static.file}: "
@@ -74,6 +93,8 @@ class WordVectorsJob(VectorJob):
             ) from error
         finally:
             self._model.leave_device()
-        if not made:
-            self._impossible.add(self._model.fingerprint)
         return {"made": made, "duration_s": round(time.monotonic() - started, 3)}
+
+    def _somebody_waits(self) -> bool:
+        with self._database.read() as session:
+            return any(lane == EMBEDDING_LANE for lane, _ in JobStore(session).list_due())
