@@ -23,7 +23,7 @@ class Candidates:
         self._snapshot = snapshot
         self.rows: Flags = np.ones(len(snapshot.entries), dtype=np.bool_)
         self.left_out: Counter[str] = Counter()
-        self._keep("file_missing_or_unreadable", snapshot.usable)
+        self._keep("file_missing_or_unreadable", snapshot.traits.usable)
 
     def without(self, adapter_ids: Collection[str], reason: str) -> None:
         """Leave these adapters out."""
@@ -36,7 +36,7 @@ class Candidates:
         """Leave out what contradicts that base model; None: nothing is known to contradict."""
         if base_model is None:
             return
-        labels, codes = self._snapshot.base_models
+        labels, codes = self._snapshot.traits.labels, self._snapshot.traits.base_models
         fits = [label is None or compatible(label, base_model) for label in labels]
         self._keep("other_base_model", np.asarray(fits, dtype=np.bool_)[codes])
 

@@ -41,7 +41,7 @@ def compare(snapshot: Snapshot, row: int, asked: SimilarQuery, weights: ScoreWei
     text, text_known = _texts(snapshot, row)
     tags, tags_known = _tags(snapshot, row)
     sketch, sketched = snapshot.sketch_cosines(row)
-    formats, formats_known = snapshot.formats.like(row)
+    formats, formats_known = snapshot.traits.formats_like(row)
     technical = np.where(
         sketched, weights.sketch * np.maximum(sketch, 0) + (1 - weights.sketch) * formats, 0
     )

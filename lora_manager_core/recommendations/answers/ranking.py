@@ -33,7 +33,7 @@ def add_family(
 ) -> None:
     """A bonus for what was made for the very family that is asked for."""
     if base_model in SDXL_FAMILIES:
-        labels, codes = snapshot.base_models
+        labels, codes = snapshot.traits.labels, snapshot.traits.base_models
         same = np.array([label == base_model for label in labels], dtype=np.float32)
         parts.put("family", weights.family * same[codes])
 

@@ -18,6 +18,7 @@ from lora_manager_core.recommendations.catalogue.lexical import LexicalIndex
 from lora_manager_core.recommendations.catalogue.repository import SketchRow, TextRow
 from lora_manager_core.recommendations.catalogue.snapshot import Snapshot, WordsView
 from lora_manager_core.recommendations.catalogue.tokens import tokens_of, trigger_phrases
+from lora_manager_core.recommendations.catalogue.traits import Traits
 from lora_manager_core.recommendations.catalogue.triggers import TriggerIndex
 from lora_manager_core.recommendations.catalogue.vectors import Floats, Slots
 
@@ -81,6 +82,7 @@ class Contents:
         # What was found of each row when it was last touched: whether its texts were shown to the
         # model, whether its sketch counts, whether it should have one.
         self._touched: set[int] = set()
+        self._traits = Traits()
         self._shown = self._current = self._wanting = np.zeros(0, dtype=np.bool_)
 
     @property
@@ -112,6 +114,7 @@ class Contents:
         self._norms = self._norms[rows]
         self._shown, self._current = self._shown[rows], self._current[rows]
         self._wanting = self._wanting[rows]
+        self._traits.keep(rows)
         self._sketches.keep(rows)
         if self.vectors is not None:
             self.vectors.keep(rows)
@@ -216,6 +219,7 @@ class Contents:
                 self._written,
                 self._written_slots.copy(),
             ),
+            traits=self._traits.view(),
             read_sketch=read_sketch,
             memory_bytes=self.memory_bytes,
         )
@@ -244,6 +248,7 @@ class Contents:
         self._shown = np.concatenate([self._shown, nothing])
         self._current = np.concatenate([self._current, nothing])
         self._wanting = np.concatenate([self._wanting, nothing])
+        self._traits.extend(count)
         # Anew, because snapshots have the old one.
         ids = {entry.id: start + i for i, (entry, _) in enumerate(added)}
         self.row_of = {**self.row_of, **ids}
@@ -266,6 +271,7 @@ class Contents:
         """Look anew at the rows that were touched."""
         for row in self._touched:
             entry = self.entries[row]
+            self._traits.put(row, entry)
             mark = (self._method, entry.file_size, entry.file_mtime_ns)
             self._current[row] = self._sketched[row] == mark
             self._wanting[row] = entry.file_state == "present" and entry.file_path.lower().endswith(

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lora_manager_core.embeddings.base import TextEmbedder
 from lora_manager_core.recommendations.catalogue.columns import ColumnView
 from lora_manager_core.recommendations.catalogue.entry import Entry
 from lora_manager_core.recommendations.catalogue.lexical import LexicalIndex
-from lora_manager_core.recommendations.catalogue.traits import Formats
+from lora_manager_core.recommendations.catalogue.traits import TraitsView
 from lora_manager_core.recommendations.catalogue.triggers import TriggerIndex
 from lora_manager_core.recommendations.catalogue.vectors import Flags, Floats, Slots
 
@@ -107,6 +106,7 @@ class Snapshot:
         sketches: ColumnView,
         norms: Floats,
         words: WordsView,
+        traits: TraitsView,
         read_sketch: Callable[[str], bytes | None],
         memory_bytes: int,
     ) -> None:
@@ -119,6 +119,7 @@ class Snapshot:
         self.sketches = sketches
         self.norms = norms
         self.words = words
+        self.traits = traits
         self.memory_bytes = memory_bytes
         self._read_sketch = read_sketch
 
@@ -131,25 +132,6 @@ class Snapshot:
     def tags_known(self) -> Flags:
         """Which have one of their present tags."""
         return self._known(self.tags)
-
-    @cached_property
-    def usable(self) -> Flags:
-        """Which adapters have a file that is there and can be read `(n,)`."""
-        return np.array(
-            [e.file_state == "present" and not e.file_problem for e in self.entries], dtype=np.bool_
-        )
-
-    @cached_property
-    def base_models(self) -> tuple[list[str | None], NDArray[np.int64]]:
-        """The different base models, and per row `(n,)` which of them it is."""
-        codes: dict[str | None, int] = {}
-        by_row = [codes.setdefault(entry.base_model, len(codes)) for entry in self.entries]
-        return list(codes), np.array(by_row, dtype=np.int64)
-
-    @cached_property
-    def formats(self) -> Formats:
-        """The formats of the files."""
-        return Formats(self.entries)
 
     def tags_in_common(self, row: int) -> Floats:
         """Jaccard's coefficient of the tags (without case) of one adapter with those of all."""
