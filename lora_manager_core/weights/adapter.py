@@ -42,11 +42,7 @@ class AdapterWeights:
             raise
         self._scales = _Scales(self._file.header.metadata)
         self.approximate = any("dora" in parts for parts in self._modules.values())
-        self._plain = {
-            canonical(module).names[0]
-            for module in self._modules
-            if canonical(module).split == "whole"
-        }
+        self._owners = _owners(self._modules)
 
     def __enter__(self) -> AdapterWeights:
         return self
@@ -57,8 +53,8 @@ class AdapterWeights:
     def changes(self) -> Iterator[Change]:
         """All changes in the order of the file, one module in memory at a time.
 
-        Each is valid until the next is asked for. A part of a fused module that the file also holds
-        by itself is passed over, as loaders do.
+        Each is valid until the next is asked for. What the file holds twice, under two names or
+        fused and by itself, counts once, as it does for loaders.
 
         Raises:
             WeightsUnreadable: a module is damaged or holds values that are not finite.
@@ -67,13 +63,9 @@ class AdapterWeights:
             yield from self._of(module)
 
     def by_name(self) -> dict[str, str]:
-        """Canonical name → module of the file, for `change`."""
-        found: dict[str, str] = {}
-        for module in self._modules:
-            for name in canonical(module).names:
-                if canonical(module).split == "whole" or name not in self._plain:
-                    found[name] = module
-        return found
+        """Canonical name → module of the file, for `of_module`."""
+        unsplit = {_unsplit(module): module for module in self._modules}
+        return {**unsplit, **self._owners}
 
     def of_module(self, module: str) -> list[Change]:
         """The changes of one module of the file, valid until another is asked for.
@@ -100,13 +92,11 @@ class AdapterWeights:
         where = canonical(module)
         rows = rows_of(where.split, len(where.names), delta.outputs, delta.inputs)
         if rows is None:
-            yield Change(module, delta)
-        elif len(rows) == 1:
-            yield Change(where.names[0], delta)
-        else:
-            for name, (begin, end) in zip(where.names, rows, strict=True):
-                if name not in self._plain:
-                    yield Change(name, delta.part(begin, end))
+            yield Change(_unsplit(module), delta)
+            return
+        for name, (begin, end) in zip(where.names, rows, strict=True):
+            if self._owners[name] == module:
+                yield Change(name, delta if len(rows) == 1 else delta.part(begin, end))
 
 
 def _modules(file: TensorFile) -> dict[str, dict[str, str]]:
@@ -136,6 +126,20 @@ def _modules(file: TensorFile) -> dict[str, dict[str, str]]:
         for module, parts in found.items()
     }
     return {module: found[module] for module in sorted(found, key=begins.__getitem__)}
+
+
+def _owners(modules: Mapping[str, object]) -> dict[str, str]:
+    """Canonical name → the module of the file that counts: one of its own before a fused one."""
+    owners: dict[str, str] = {}
+    for module in sorted(modules, key=lambda module: len(canonical(module).names)):
+        for name in canonical(module).names:
+            owners.setdefault(name, module)
+    return owners
+
+
+def _unsplit(module: str) -> str:
+    """The name of a fused module whose widths are not what its parts should have."""
+    return "+".join(canonical(module).names)
 
 
 class _Scales:

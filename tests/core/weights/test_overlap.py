@@ -110,6 +110,18 @@ class TestCompareFiles:
             assert made.whole.shared == 3
             assert made.whole.cosine == pytest.approx(1, abs=1e-6)
 
+    def test_of_a_fused_module_of_odd_widths_meets_its_like(self, tmp_path: Path) -> None:
+        random = np.random.default_rng(1)
+        up, down = random.standard_normal((13, 2)), random.standard_normal((2, 10))
+        paths = []
+        for module in ("lora_unet_double_blocks_3_img_attn_qkv",
+                       "diffusion_model.double_blocks.3.img_attn.qkv"):  # fmt: skip
+            file = AdapterFile({f"{module}.lora_up.weight": up, f"{module}.lora_down.weight": down})
+            paths.append(file.write(tmp_path / f"{len(paths)}.safetensors"))
+        made = compare_files(*paths)
+        assert made.whole.shared == 1
+        assert made.whole.cosine == pytest.approx(1, abs=1e-6)
+
     def test_of_factors_that_cancel_each_other_is_exact(self, tmp_path: Path) -> None:
         random = np.random.default_rng(1)
         up, down = random.standard_normal((60, 4)), random.standard_normal((4, 50))

@@ -161,6 +161,15 @@ class TestSameChange:
         both = sketch_file(saved(tmp_path / "c.safetensors", {**fused, **split}))
         assert np.allclose(both.sketch, other.sketch, atol=1e-6)
 
+    def test_written_twice_counts_once(self, tmp_path: Path) -> None:
+        up, down = normal(1, 40, 4), normal(2, 4, 30)
+        once = lora(up, down, "diffusion_model.layers.1.attention.to_out.0")
+        twice = {**once, **lora(up, down, "diffusion_model.layers.1.attention.out")}
+        one = sketch_file(saved(tmp_path / "a.safetensors", once))
+        other = sketch_file(saved(tmp_path / "b.safetensors", twice))
+        assert other.norm == pytest.approx(one.norm, rel=1e-6)
+        assert other.profile.modules == 1
+
     def test_fused_with_a_kronecker_product_is_split_too(self, tmp_path: Path) -> None:
         outer, inner = normal(1, 9, 3), normal(2, 10, 10)
         module = "lora_unet_double_blocks_3_img_attn_qkv"
