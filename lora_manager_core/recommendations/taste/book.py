@@ -21,8 +21,8 @@ from lora_manager_core.recommendations.taste.signals import (
     Event,
     Shown,
     Signal,
+    outcome,
     seconds,
-    shown_and_taken,
     verdicts,
 )
 
@@ -45,7 +45,9 @@ class TasteBook:
         #: The value of the counter `feedback_revision` that this is the state of.
         self.revision = -1
         self._events: dict[str, Event] = {}
+        self._of_session: dict[str, dict[str, Event]] = defaultdict(dict)
         self._shown_in: dict[str, tuple[str, ...]] = {}
+        self._outcomes: dict[str, dict[str, bool]] = {}
         self._preferences: list[StatedPreference] = []
         #: Adapter and day → the last times of use on that day, as many as count.
         self._uses: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -63,7 +65,6 @@ class TasteBook:
             self._read_log(session)
             self._read_pictures(Pictures(session))
             self.revision = revision
-        self._shown = shown_and_taken(self._events.values(), self._shown_in)
 
     def of(self, user: str, now: float) -> PersonalBook:
         """What counts for that person.
@@ -90,16 +91,38 @@ class TasteBook:
     def _read_log(self, session: ReadSession) -> None:
         log = FeedbackLog(session)
         ids = log.ids()
+        touched: set[str] = set()
         for gone in self._events.keys() - ids:
-            del self._events[gone]
+            event = self._events.pop(gone)
+            if event.session_id is not None:
+                del self._of_session[event.session_id][event.id]
+                touched.add(event.session_id)
         for event in log.read(ids - self._events.keys()):
             self._events[event.id] = event
-        named = {event.session_id for event in self._events.values() if event.session_id}
-        for forgotten in self._shown_in.keys() - named:
-            del self._shown_in[forgotten]
-        new = named - self._shown_in.keys()
+            if event.session_id is not None:
+                self._of_session[event.session_id][event.id] = event
+                touched.add(event.session_id)
+        new = touched - self._shown_in.keys()
         self._shown_in.update(dict.fromkeys(new, ()) | log.shown_in(new))
+        for session_id in touched:
+            self._count(session_id)
         self._preferences = log.preferences()
+
+    def _count(self, session_id: str) -> None:
+        """Count what became of one session anew."""
+        for adapter_id, taken in self._outcomes.pop(session_id, {}).items():
+            shown = self._shown[adapter_id]
+            shown.times -= 1
+            shown.taken -= taken
+        events = self._of_session[session_id].values()
+        if not events:
+            del self._of_session[session_id], self._shown_in[session_id]
+            return
+        self._outcomes[session_id] = outcome(events, self._shown_in[session_id])
+        for adapter_id, taken in self._outcomes[session_id].items():
+            shown = self._shown.setdefault(adapter_id, Shown())
+            shown.times += 1
+            shown.taken += taken
 
     def _read_pictures(self, pictures: Pictures) -> None:
         ends = pictures.first_run(), pictures.run(self._last_run[0]) if self._last_run else None

@@ -14,7 +14,7 @@ for the adapters that are as preferred and 0 for all others.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +53,8 @@ class Field:
         self._stated = np.zeros((2, 0))
         #: The rows that meet each stated preference.
         self._met: list[list[int]] = []
+        self._counted = 0
+        self._popularity = np.zeros(0)
 
     def follow(self, known: KnownAdapters, key: str | None) -> None:
         """Go over to that state of the catalogue, with what is spread already."""
@@ -89,9 +91,11 @@ class Field:
         """Spread what is new in the book, and take back what is not in it any more."""
         likeness = self._likeness
         assert likeness is not None, "follow a catalogue first"
-        self._revision, self._book = revision, book
+        before, self._revision, self._book = self._book.signals, revision, book
         wanted = {
-            adapter_id: self._weigh(signals)
+            adapter_id: self._spread[adapter_id]
+            if adapter_id in self._spread and before.get(adapter_id) == signals
+            else self._weigh(signals)
             for adapter_id, signals in book.signals.items()
             if adapter_id in likeness.row_of
         }
@@ -112,6 +116,9 @@ class Field:
         self._met = matching(book.preferences, likeness.entries)
         for stated, rows in zip(book.preferences, self._met, strict=True):
             self._stated[:, rows] += [[stated.confidence], [1.0]]
+        self._counted = sum(len(book.signals[i]) for i in wanted) + sum(map(bool, self._met))
+        self._popularity = _popularity(likeness, book.shown)
+        self._reasons = _Reasons(likeness, book, wanted, self._met)
 
     def scores(self, now: float) -> TasteScores:
         """The scores of all rows at that moment."""
@@ -120,9 +127,8 @@ class Field:
         fade = weight(self._reference, now)
         over = 1.0 + np.maximum(fade * self._sums[1], 0.0) + self._stated[1]
         pref = (fade * self._sums[0] + self._stated[0]) / over
-        counted = sum(len(self._book.signals[i]) for i in self._spread) + sum(map(bool, self._met))
-        reasons = _Reasons(likeness, self._book, dict(self._spread), self._met, fade, over, now)
-        return TasteScores(pref, _popularity(likeness, self._book.shown), counted, reasons)
+        because = partial(self._reasons.of_row, over=over, fade=fade, now=now)
+        return TasteScores(pref, self._popularity, self._counted, because)
 
     def _weigh(self, signals: Sequence[Signal]) -> tuple[float, float]:
         """(Σ y·w, Σ w) as of the reference moment."""
@@ -131,34 +137,47 @@ class Field:
         return sum(pulls), sum(weights)
 
 
-@dataclass(frozen=True, slots=True)
 class _Reasons:
-    """The summands of `pref` of any row, as of one moment."""
+    """The summands of `pref` of any row; what they need is gathered when they are asked for."""
 
-    likeness: Likeness
-    book: PersonalBook
-    spread: Mapping[str, tuple[float, float]]
-    met: Sequence[Sequence[int]]
-    fade: float
-    over: NDArray[np.float64]
-    now: float
+    def __init__(
+        self,
+        likeness: Likeness,
+        book: PersonalBook,
+        spread: Mapping[str, tuple[float, float]],
+        met: Sequence[Sequence[int]],
+    ) -> None:
+        self._likeness = likeness
+        self._book = book
+        self._spread = spread
+        self._met = met
 
-    def __call__(self, row: int) -> list[Because]:
+    @cached_property
+    def _pulls(self) -> tuple[list[str], NDArray[np.intp], NDArray[np.float64]]:
+        """Adapters with signs, their rows, and their Σ y·w."""
+        ids = sorted(self._spread)
+        rows = np.array([self._likeness.row_of[i] for i in ids], dtype=np.intp)
+        return ids, rows, np.array([self._spread[i][0] for i in ids])
+
+    def of_row(
+        self, row: int, most: int, *, over: NDArray[np.float64], fade: float, now: float
+    ) -> list[Because]:
+        """The `most` largest of one row, as of the moment of `over`, `fade` and `now`."""
         reasons = []
-        ids = sorted(self.spread)
+        ids, rows, pulls = self._pulls
         if ids:
-            rows = [self.likeness.row_of[i] for i in ids]
-            alike = _kernel(self.likeness.block(rows, np.array([row], dtype=np.intp)))[0]
-            for adapter_id, k in zip(ids, alike.tolist(), strict=True):
-                name = self.likeness.entries[self.likeness.row_of[adapter_id]].name
-                share = k * self.spread[adapter_id][0] * self.fade / float(self.over[row])
-                kind = _strongest(self.book.signals[adapter_id], self.now)
-                reasons.append(Because(adapter_id, name, kind, share))
-        for stated, rows_met in zip(self.book.preferences, self.met, strict=True):
+            alike = _kernel(self._likeness.block([row], rows))[:, 0]
+            shares = alike * pulls * fade / over[row]
+            for place in np.argsort(-np.abs(shares), kind="stable")[:most].tolist():
+                adapter_id = ids[place]
+                name = self._likeness.entries[rows[place]].name
+                kind = _strongest(self._book.signals[adapter_id], now)
+                reasons.append(Because(adapter_id, name, kind, float(shares[place])))
+        for stated, rows_met in zip(self._book.preferences, self._met, strict=True):
             if row in rows_met:
-                share = stated.confidence / float(self.over[row])
+                share = stated.confidence / float(over[row])
                 reasons.append(Because(None, stated.value, "preference", share))
-        return sorted(reasons, key=lambda reason: -abs(reason.share))
+        return sorted(reasons, key=lambda reason: -abs(reason.share))[:most]
 
 
 def _kernel(alike: NDArray[np.float32]) -> NDArray[np.float32]:

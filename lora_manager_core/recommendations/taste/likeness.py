@@ -31,6 +31,8 @@ class Likeness:
         self._has: NDArray[np.bool_] = np.zeros(size, np.bool_)
         if key is not None:
             self._vectors, self._has = known.text_matrix(key)
+        self._all_have = bool(self._has.all())
+        self._gathered: tuple[object, NDArray[np.float32]] = (None, self._vectors)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,27 +51,35 @@ class Likeness:
         old = rows[known]
         changed[known] |= self._has[known] != before._has[old]
         changed[known] |= (self._vectors[known] != before._vectors[old]).any(axis=1)
-        for row in np.flatnonzero(~changed & ~self._all_have(before)):
-            changed[row] = set(self.entries[row].tags) != set(before.entries[rows[row]].tags)
+        if not (self._all_have and before._all_have):
+            for row in np.flatnonzero(~changed):
+                changed[row] = set(self.entries[row].tags) != set(before.entries[rows[row]].tags)
         return set(np.flatnonzero(changed).tolist())
-
-    def _all_have(self, before: Likeness) -> bool:
-        """Whether tags count nowhere."""
-        return bool(self._has.all() and before._has.all())
 
     def block(self, of: Sequence[int], rows: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
         """How like the adapters of the rows `of` those of `rows` are (None: all), (rows, of)."""
         if rows is not None and len(rows) < len(of):
             return self.block(rows.tolist(), np.asarray(of, dtype=np.intp)).T
         columns = np.asarray(of, dtype=np.intp)
-        vectors = self._vectors if rows is None else self._vectors[rows]
+        vectors = self._vectors if rows is None else self._rows(rows)
         alike = np.minimum(vectors @ self._vectors[columns].T, np.float32(1.0))
-        numbers = np.arange(len(self.ids)) if rows is None else rows
-        both = self._has[numbers][:, None] & self._has[columns][None, :]
-        if not both.all():
-            alike = np.where(both, alike, self._overlap(columns)[numbers])
-        alike[numbers[:, None] == columns[None, :]] = 1.0
+        if not self._all_have:
+            has = self._has if rows is None else self._has[rows]
+            tags = self._overlap(columns)
+            both = has[:, None] & self._has[columns][None, :]
+            alike = np.where(both, alike, tags if rows is None else tags[rows])
+        if rows is None:
+            alike[columns, np.arange(len(columns))] = 1.0
+        else:
+            alike[rows[:, None] == columns[None, :]] = 1.0
         return alike
+
+    def _rows(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Their vectors; the last ones asked for, by that very array, are kept."""
+        gathered = self._gathered
+        if gathered[0] is not rows:
+            gathered = self._gathered = (rows, self._vectors[rows])
+        return gathered[1]
 
     def _overlap(self, columns: NDArray[np.intp]) -> NDArray[np.float32]:
         postings, sizes = self._tags

@@ -65,7 +65,7 @@ class FeedbackLog:
 
     def ids(self) -> set[str]:
         """The ids of all events."""
-        return set(self._session.scalars(select(FeedbackEvent.id)))
+        return set(self._session.connection().scalars(select(FeedbackEvent.id)))
 
     def read(self, ids: Collection[str]) -> Iterator[Event]:
         """The events of those ids."""

@@ -86,7 +86,7 @@ class TasteScores:
         pref: NDArray[np.float64],
         pop: NDArray[np.float64],
         n: int,
-        reasons: Callable[[int], list[Because]],
+        reasons: Callable[[int, int], list[Because]],
     ) -> None:
         self.pref = pref
         self.pop = pop
@@ -95,7 +95,7 @@ class TasteScores:
 
     def because(self, row: int, most: int = 3) -> list[Because]:
         """The largest summands of `pref` of that row, the largest first."""
-        return self._reasons(row)[:most]
+        return self._reasons(row, most)
 
 
 class Taste:
@@ -105,6 +105,7 @@ class Taste:
     """
 
     def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
+        self._database = database
         self._now = now
         self._book = TasteBook(database)
         self._fields: OrderedDict[str, Field] = OrderedDict()
@@ -119,19 +120,25 @@ class Taste:
         from lora_manager_core.recommendations.taste.kernel import Field
 
         with self._lock:
-            now = self._now()
-            self._book.catch_up()
+            now, book = self._now(), self._caught_up()
+            # Not kept if it fails half way.
             field = self._fields.pop(user, None) or Field(now)
+            field.follow(known, key)
+            if field.is_behind(book.revision):
+                field.take(book.revision, book.of(user, now))
             self._fields[user] = field
             while len(self._fields) > _REMEMBERED_USERS:
                 self._fields.popitem(last=False)
-            field.follow(known, key)
-            if field.is_behind(self._book.revision):
-                field.take(self._book.revision, self._book.of(user, now))
             return field.scores(now)
 
     def book(self, user: str) -> PersonalBook:
         """The signs that count for that person now."""
         with self._lock:
-            self._book.catch_up()
-            return self._book.of(user, self._now())
+            return self._caught_up().of(user, self._now())
+
+    def _caught_up(self) -> TasteBook:
+        """The book of now; should the database go away half way, it is read anew."""
+        book, self._book = self._book, TasteBook(self._database)
+        book.catch_up()
+        self._book = book
+        return book

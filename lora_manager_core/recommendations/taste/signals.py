@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 #: Feedback as people and clients give it.
 POSITIVE = "positive"
@@ -43,8 +44,7 @@ _VERDICTS = (POSITIVE, NEGATIVE)
 _ACCEPTING = (POSITIVE, ACTIVATED)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One row of the log; `at` is its time in seconds since 1970."""
 
     id: str
@@ -55,8 +55,7 @@ class Event:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(NamedTuple):
     """One sign of taste that counts: y = `VALUES[kind]`, at that time."""
 
     kind: str
@@ -102,32 +101,23 @@ class Shown:
     taken: int = 0
 
 
-def shown_and_taken(
-    events: Iterable[Event], shown_in: Mapping[str, Iterable[str]]
-) -> dict[str, Shown]:
-    """Adapter → its showings, over all users.
+def outcome(events: Iterable[Event], shown: Iterable[str]) -> dict[str, bool]:
+    """What became of what one session showed: adapter → whether it was taken.
 
-    A showing is a session that somebody gave feedback in, once per adapter that it showed: of other
-    sessions nobody knows whether anybody looked. It was taken if in that session the adapter was
-    liked or activated and not disliked after that. Where a session is not kept any more
-    (`shown_in` has nothing of it), only the adapters of its feedback are known to have been shown.
+    `events` is the feedback in that session, at least one: of a session without any nobody knows
+    whether anybody looked. An adapter was taken if it was liked or activated and not disliked after
+    that. Without `shown`, for the session is not kept any more, only the adapters of its feedback
+    are known to have been shown.
     """
-    told: dict[str, dict[str, Event]] = {}
+    told: dict[str, Event] = {}
     for event in events:
-        if event.session_id is None or event.kind in (REMOVED, RESET):
-            continue
-        of_session = told.setdefault(event.session_id, {})
-        known = of_session.get(event.adapter_id)
+        known = told.get(event.adapter_id)
         if known is None or _outweighs(event, known):
-            of_session[event.adapter_id] = event
-    counts: dict[str, Shown] = {}
-    for session_id, of_session in told.items():
-        for adapter_id in set(shown_in.get(session_id) or of_session):
-            count = counts.setdefault(adapter_id, Shown())
-            count.times += 1
-            last = of_session.get(adapter_id)
-            count.taken += last is not None and last.kind in _ACCEPTING
-    return counts
+            told[event.adapter_id] = event
+    return {
+        adapter_id: adapter_id in told and told[adapter_id].kind in _ACCEPTING
+        for adapter_id in (shown or told)
+    }
 
 
 def _outweighs(event: Event, known: Event) -> bool:
