@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     auto_embed: bool = Field(
         default=True,
         description="Compute what recommendations need after scans and changes, while no picture "
-        "is being made. No effect without the `semantic` extra, or torch for weights.",
+        "is being made: sketches of weights and, with the `semantic` extra, vectors of texts.",
     )
     exact_strengths: bool = Field(
         default=True,

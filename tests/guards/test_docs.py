@@ -11,7 +11,13 @@ import pytest
 from lora_manager_core.cli import main
 
 _PROJECT = Path(__file__).parents[2]
-_PAGES = ["README.md", "CONTRIBUTING.md", "docs/archives.md", "docs/workers.md"]
+_PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/archives.md",
+    "docs/recommendations.md",
+    "docs/workers.md",
+]
 
 
 def _pages() -> dict[str, str]:
