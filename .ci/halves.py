@@ -1,7 +1,7 @@
 """The pytest step of `./check`: two processes side by side, each with servers of its own.
 
-tests/core takes about as long as all the rest, so it is one half, and whatever else there is under
-tests/ is the other. Standard library only.
+Most of tests/core takes about as long as all the rest, so it is one half; the other is whatever
+else there is under tests/, and a few folders of tests/core. Standard library only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from xml.etree import ElementTree
 from environment import ROOT, program, say
 from servers import own_servers
 
-HALVES = (("tests/core",), ("tests", "--ignore=tests/core"))
+#: Folders of tests/core that are in the second half, so that both take about as long.
+_MOVED = ("embeddings", "recommendations", "weights", "queueing")
 _PASSED, _NOTHING_COLLECTED = 0, 5
 #: How long a pytest that is told to stop may take to clear up after its tests.
 _STOP_WITHIN_S = 20.0
@@ -47,7 +48,7 @@ def run_tests(arguments: Sequence[str], *, halved: bool, with_servers: bool) -> 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lora-check-")))
         halves = []
-        for where in HALVES if halved else ((),):
+        for where in _halves() if halved else ([],):
             urls = stack.enter_context(own_servers()) if with_servers else {}
             part = folder / str(len(halves))
             part.mkdir()
@@ -59,6 +60,14 @@ def run_tests(arguments: Sequence[str], *, halved: bool, with_servers: bool) -> 
         for half in halves:
             half.count(tests)
     return tests
+
+
+def _halves() -> tuple[list[str], list[str]]:
+    """Where each half has its tests, as arguments of pytest."""
+    moved = [f"tests/core/{name}" for name in _MOVED]
+    tests = {path.relative_to(ROOT).parts[1] for path in (ROOT / "tests").rglob("test_*.py")}
+    rest = [f"tests/{name}" for name in sorted(tests - {"core"})]
+    return ["tests/core", *(f"--ignore={path}" for path in moved)], [*rest, *moved]
 
 
 class _Half:
