@@ -135,10 +135,11 @@ class Jobs:
         if self._keeper is None:
             self._stopped = threading.Event()
             self._runner.on_put_off = self._wake.set
-            self._keeper = threading.Thread(
+            keeper = threading.Thread(
                 target=self._keep, args=(self._stopped, pause_s), name="job-keeper", daemon=True
             )
-            self._keeper.start()
+            keeper.start()
+            self._keeper = keeper  # only now: `stop` may come from another thread, and joins it
 
     def stop(self) -> None:
         """Stop the queue; running jobs are put back for the next start."""
