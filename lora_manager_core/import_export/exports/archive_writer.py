@@ -140,7 +140,9 @@ class ArchiveWriter:
                     for piece in _gathered(_manifest(snapshot)):
                         write_text(piece)
                 stream.content_bytes = snapshot.index.content_bytes
-                _write_members(archive, snapshot.index, stream, scratch)
+                # Closed after `abort` only: until then hashes may still be noted in it.
+                hashes = kept.enter_context(tempfile.TemporaryFile(dir=scratch))
+                _write_members(archive, snapshot.index, stream, hashes)
                 archive.close()
             except BaseException:
                 archive.abort()
@@ -175,23 +177,22 @@ class ProgressOf:
 
 
 def _write_members(
-    archive: ZipWriter, index: SnapshotIndex, stream: ArchiveStream, scratch: Path
+    archive: ZipWriter, index: SnapshotIndex, stream: ArchiveStream, hashes: IO[bytes]
 ) -> None:
-    """Everything behind the manifest."""
+    """Everything behind the manifest; `hashes` is an empty file for those of model files."""
     for name, size, content in index.texts():
         with archive.member(name, size) as write:
             for piece in content:
                 write(piece)
         stream.done_bytes += size
-    with tempfile.TemporaryFile(dir=scratch) as hashes:
-        for name, source in index.files():
-            _copy_file(archive, name, source, stream, hashes)
-        archive.wait_for_hashes()
-        hashes.seek(0)
-        with archive.member(HASHES) as write:
-            lines = (line.rstrip(b"\n") for line in hashes)
-            for piece in _gathered(_joined(b'{"members":{', lines, b"}}\n")):
-                write(piece)
+    for name, source in index.files():
+        _copy_file(archive, name, source, stream, hashes)
+    archive.wait_for_hashes()
+    hashes.seek(0)
+    with archive.member(HASHES) as write:
+        lines = (line.rstrip(b"\n") for line in hashes)
+        for piece in _gathered(_joined(b'{"members":{', lines, b"}}\n")):
+            write(piece)
 
 
 def _copy_file(
