@@ -42,6 +42,7 @@ class Server:
         self._environment = {
             **os.environ,
             "LORA_MANAGER_DATABASE_URL": url,
+            "LORA_MANAGER_AUTO_EMBED": "false",  # only what is asked for
             **(settings or {}),
         }
         self._log = folder / "server.log"

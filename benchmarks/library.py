@@ -176,7 +176,7 @@ class Client:
 
 
 class Server:
-    """`lora-manager serve` as a process of its own."""
+    """`lora-manager serve` as a process of its own, which does only what it is asked to."""
 
     def __init__(self, data: str, library: Path) -> None:
         self._command = [sys.executable, "-m", "lora_manager_core.cli", "serve", "--data-dir", data]
@@ -193,6 +193,7 @@ class Server:
         self._process = subprocess.Popen(
             [*self._command, "--port", str(self.port)],
             stdout=subprocess.DEVNULL,
+            env={**os.environ, "LORA_MANAGER_AUTO_EMBED": "false"},
             cwd=Path(__file__).parents[1],
         )
         while True:
