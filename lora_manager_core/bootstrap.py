@@ -14,6 +14,8 @@ from lora_manager_core.backends.base import GenerationBackend, PromptName
 from lora_manager_core.backends.diffusers_local import DiffusersBackend
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
 from lora_manager_core.backends.registry import BackendRegistry
+from lora_manager_core.bootstrap_archives import add_archives, journals
+from lora_manager_core.bootstrap_recommendations import add_embeddings, add_recommendations
 from lora_manager_core.common.paths import is_inside
 from lora_manager_core.compose.injection import InjectionService
 from lora_manager_core.compose.schemas import DeliveryRequest, DeliveryStarted
@@ -27,11 +29,6 @@ from lora_manager_core.deliveries.file_mode import FileMode
 from lora_manager_core.deliveries.http_mode import HttpMode
 from lora_manager_core.deliveries.service import DeliveryService
 from lora_manager_core.deliveries.targets import AllowedTargets
-from lora_manager_core.embeddings.local_turns import LocalTurns
-from lora_manager_core.embeddings.model_files import ModelFiles
-from lora_manager_core.embeddings.precision import PrecisionMemory
-from lora_manager_core.embeddings.sentence_transformer import SentenceEmbedder
-from lora_manager_core.embeddings.static import StaticEmbedder
 from lora_manager_core.embeddings.tiers import TextTiers
 from lora_manager_core.embeddings.turns import ComputeTurns
 from lora_manager_core.errors import SettingsConflict
@@ -51,23 +48,11 @@ from lora_manager_core.generation.sweep_job import SweepJob
 from lora_manager_core.generation.thumbnails import ThumbnailFolder
 from lora_manager_core.generation.usage import UsageRecorder
 from lora_manager_core.import_export.archive_jobs import ArchiveJobs
-from lora_manager_core.import_export.backups.folder import BackupFolder
-from lora_manager_core.import_export.backups.job import BackupJob
-from lora_manager_core.import_export.backups.maker import BackupMaker
-from lora_manager_core.import_export.backups.restore_job import RestoreJob
-from lora_manager_core.import_export.backups.restoring import RestoreService
-from lora_manager_core.import_export.backups.schedule import BackupScheduler, ScheduleService
+from lora_manager_core.import_export.backups.schedule import BackupScheduler
 from lora_manager_core.import_export.backups.service import BackupService
-from lora_manager_core.import_export.exports.archive_writer import ArchiveWriter
-from lora_manager_core.import_export.exports.folder import ExportFolder
 from lora_manager_core.import_export.exports.service import ExportService
-from lora_manager_core.import_export.exports.snapshot import Snapshots
-from lora_manager_core.import_export.imports.importer import Importer
-from lora_manager_core.import_export.imports.job import ImportJob
 from lora_manager_core.import_export.imports.service import ImportService
 from lora_manager_core.import_export.imports.staging import recover_staged
-from lora_manager_core.import_export.imports.taking_in import TakingIn
-from lora_manager_core.import_export.secrets import Secrets
 from lora_manager_core.library.ingest import describe_single_file
 from lora_manager_core.library.scan import LibraryScan
 from lora_manager_core.library.service import LibraryService
@@ -83,34 +68,16 @@ from lora_manager_core.queueing.rq import RqQueue
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.threads import ThreadQueue
-from lora_manager_core.queueing.waiting import JobWaiting
-from lora_manager_core.recommendations.answers.queries import QueryVectors
-from lora_manager_core.recommendations.answers.service import RecommendationService
-from lora_manager_core.recommendations.answers.status import RecommendationStatus
-from lora_manager_core.recommendations.answers.times import AnswerTimes
-from lora_manager_core.recommendations.catalogue.index import CatalogueIndex
-from lora_manager_core.recommendations.sets.compatibility import CompatibilityService
-from lora_manager_core.recommendations.sets.duplicates import DuplicatesService
-from lora_manager_core.recommendations.sets.service import SetService
 from lora_manager_core.recommendations.sets.warnings import weight_warnings
-from lora_manager_core.recommendations.taste.feedback import FeedbackService
-from lora_manager_core.recommendations.taste.preferences import PreferenceService
 from lora_manager_core.recommendations.taste.removals import RemovalWatch
-from lora_manager_core.recommendations.taste.scores import Taste
 from lora_manager_core.recommendations.taste.sessions import SessionLog
-from lora_manager_core.recommendations.vectors.embeddings import EmbeddingService
-from lora_manager_core.recommendations.vectors.jobs import VectorJob
 from lora_manager_core.recommendations.vectors.service import VectorService
-from lora_manager_core.recommendations.vectors.sketch_job import SketchJob
-from lora_manager_core.recommendations.vectors.text_job import TextJob
-from lora_manager_core.recommendations.vectors.word_vectors_job import WordVectorsJob
 from lora_manager_core.settings import Settings
 from lora_manager_core.system.device import DeviceMonitor, FirstReading, TorchDevice
 from lora_manager_core.system.nvml import NvmlDevice
 from lora_manager_core.system.service import SystemService
 from lora_manager_core.web.deps import ServiceRegistry
 from lora_manager_core.web.keys import ApiKeys
-from lora_manager_core.web.uploads import UploadFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +115,7 @@ class Application:
         self.services.get(BackupService).remove_leftovers()
         self.services.get(ExportService).remove_leftovers()
         self.services.get(ImportService).remove_leftovers()
-        recover_staged(_journals(self.settings), self.services.get(ArchiveJobs).state)
+        recover_staged(journals(self.settings), self.services.get(ArchiveJobs).state)
         self.services.get(Jobs).start()
         library = self.services.get(LibraryService)
         if scan and library.has_roots:
@@ -198,7 +165,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     )
     active_set = ActiveSetService(database, removals)
     scan = LibraryScan(database, roots, partial(_prompt_names, backends))
-    library = services.add(
+    services.add(
         LibraryService(
             database,
             jobs,
@@ -209,7 +176,8 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
             on_scanned=lambda: services.get(VectorService).catch_up(),
         )
     )
-    _add_embeddings(services, settings, parts, runner, queue)
+    add_embeddings(services, runner, queue, parts.turns, parts.text_tiers)
+    loaded_base_model = partial(_loaded_base_model, backends)
     services.add(InjectionService(database, parts.can_inject))
     translator = services.add(PromptTranslator(database))
     pictures = services.add(PictureFolder(settings.outputs))
@@ -224,7 +192,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     compose = services.add(
         ComposeService(
             database,
-            lambda: _loaded_base_model(backends),
+            loaded_base_model,
             partial(_open_delivery, deliveries),
             weight_warnings,
         )
@@ -250,108 +218,12 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
         )
     )
     services.add(FollowingService(database, jobs, feed))
-    sessions = services.add(SessionLog(database))
-    taste = services.add(Taste(database))
-    services.add(FeedbackService(database, sessions))
-    services.add(PreferenceService(database, taste))
-    _add_answers(services, backends)
-    index, queries = services.get(CatalogueIndex), services.get(QueryVectors)
-    compatibility = services.add(CompatibilityService(database, roots))
-    services.add(DuplicatesService(database, index))
-    services.add(
-        SetService(
-            database,
-            index,
-            services.get(TextTiers),
-            taste,
-            queries,
-            sessions,
-            compatibility,
-            active_set,
-            lambda: _loaded_base_model(backends),
-        )
-    )
+    add_recommendations(services, roots, active_set, loaded_base_model)
     thumbnails = ThumbnailFolder(settings.data_dir / "thumbnails")
     results = services.add(ResultService(database, pictures, thumbnails))
-    unfinished = settings.data_dir / "unfinished"
-    snapshots = Snapshots(database, roots, settings.outputs, settings.without_secrets, unfinished)
-    writer = services.add(ArchiveWriter(snapshots))
     services.add(ReuseService(results, active_set))
-    secrets = services.add(Secrets(settings.data_dir / "secrets"))
-    exports = ExportFolder(settings.data_dir / "exports")
-    services.add(ExportService(database, jobs, runner, feed, writer, exports, secrets))
-    archive_jobs = services.add(ArchiveJobs(database, jobs, queue))
-    backups = BackupFolder(settings.data_dir / "backups")
-    maker = services.add(BackupMaker(writer, snapshots, backups))
-    backup_job = services.add(BackupJob(maker, backups, secrets))
-    services.add(
-        BackupService(
-            database, jobs, runner, archive_jobs, backup_job, backups, secrets, unfinished
-        )
-    )
-    importer = services.add(
-        Importer(database, roots, settings.import_path, pictures, settings.data_dir)
-    )
-    uploads = services.add(UploadFolder(settings.data_dir / "uploads"))
-    journals = _journals(settings)
-    taking_in = TakingIn(importer, library, journals)
-    import_job = ImportJob(importer, uploads, secrets, taking_in, maker.before, journals)
-    services.add(
-        ImportService(database, jobs, runner, feed, archive_jobs, import_job, uploads, secrets)
-    )
-    restore_job = services.add(RestoreJob(importer, taking_in, maker, backups, secrets, journals))
-    services.add(
-        RestoreService(database, jobs, runner, archive_jobs, restore_job, backups, secrets)
-    )
-    schedule = services.add(
-        ScheduleService(database, jobs, backups, settings.backup_every_h, settings.backup_keep)
-    )
-    services.add(BackupScheduler(schedule))
+    add_archives(services, runner, queue, roots, pictures)
     return Application(settings, database, services)
-
-
-def _add_embeddings(
-    services: ServiceRegistry, settings: Settings, parts: Parts, runner: JobRunner, queue: JobQueue
-) -> None:
-    """The text models, and the jobs and answers about embeddings."""
-    database, jobs = services.get(Database), services.get(Jobs)
-    turns = parts.turns or LocalTurns(partial(runner.runs, GPU_LANE))
-    folder = settings.data_dir / "models"
-    model = SentenceEmbedder(ModelFiles(settings.embedding_model), PrecisionMemory(folder))
-    static = StaticEmbedder(folder, model)
-    tiers = services.add(parts.text_tiers or TextTiers(model, static))
-    text_job = TextJob(database, tiers, turns)
-    sketch_job = SketchJob(database, turns)
-    kinds: list[VectorJob] = [text_job, sketch_job]
-    if parts.text_tiers is None:
-        kinds.append(WordVectorsJob(database, model, static, turns))
-    vectors = services.add(VectorService(database, jobs, runner, kinds, settings.auto_embed))
-    waiting = JobWaiting(jobs, queue, EMBEDDING_LANE, "Embedding job failed")
-    services.add(
-        EmbeddingService(
-            database, vectors, waiting, tiers, {"text": text_job, "weights": sketch_job}
-        )
-    )
-
-
-def _add_answers(services: ServiceRegistry, backends: BackendRegistry) -> None:
-    """What recommends adapters, and tells how well."""
-    database, tiers = services.get(Database), services.get(TextTiers)
-    index = services.add(CatalogueIndex(database, tiers, services.get(VectorService).catch_up))
-    times, queries = AnswerTimes(), services.add(QueryVectors())
-    services.add(
-        RecommendationService(
-            database,
-            index,
-            tiers,
-            services.get(Taste),
-            services.get(SessionLog),
-            lambda: _loaded_base_model(backends),
-            times,
-            queries,
-        )
-    )
-    services.add(RecommendationStatus(database, index, tiers, times, queries))
 
 
 def _all_roots(configured: Callable[[], Sequence[Path]], import_path: Path) -> list[Path]:
@@ -361,11 +233,6 @@ def _all_roots(configured: Callable[[], Sequence[Path]], import_path: Path) -> l
     if path.is_dir() and not any(is_inside(path, root) for root in roots):
         roots.append(path)
     return roots
-
-
-def _journals(settings: Settings) -> Path:
-    """Where jobs note which files they move."""
-    return settings.data_dir / "journals"
 
 
 def _folders(settings: Settings, roots: Callable[[], Sequence[Path]]) -> list[tuple[str, Path]]:
