@@ -63,7 +63,8 @@ class Field:
             return
         self._likeness = likeness = Likeness(known, key)
         self._revision = -1
-        changed = None if before is None else likeness.changed_rows(before)
+        # What changed need not be known where nothing was spread.
+        changed = likeness.changed_rows(before) if before is not None and self._spread else None
         kept_rows = [] if before is None else [(likeness.row_of.get(i), i) for i in self._spread]
         if (
             before is None

@@ -26,16 +26,30 @@ class Likeness:
         self.entries = known.entries
         self.row_of = known.row_of
         self.ids = [entry.id for entry in known.entries]
-        size = len(self.ids)
-        self._vectors: NDArray[np.float32] = np.zeros((size, 0), np.float32)
-        self._has: NDArray[np.bool_] = np.zeros(size, np.bool_)
-        if key is not None:
-            self._vectors, self._has = known.text_matrix(key)
-        self._all_have = bool(self._has.all())
-        self._gathered: tuple[object, NDArray[np.float32]] = (None, self._vectors)
+        self._gathered: tuple[object, NDArray[np.float32]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def _texts(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Not before somebody compares: a matrix of all vectors is large."""
+        known, key = self._of
+        if key is not None:
+            return known.text_matrix(key)
+        return np.zeros((len(self), 0), np.float32), np.zeros(len(self), np.bool_)
+
+    @property
+    def _vectors(self) -> NDArray[np.float32]:
+        return self._texts[0]
+
+    @property
+    def _has(self) -> NDArray[np.bool_]:
+        return self._texts[1]
+
+    @cached_property
+    def _all_have(self) -> bool:
+        return bool(self._has.all())
 
     def is_of(self, known: KnownAdapters, key: str | None) -> bool:
         """Whether it was made of exactly that."""
@@ -77,7 +91,7 @@ class Likeness:
     def _rows(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Their vectors; the last ones asked for, by that very array, are kept."""
         gathered = self._gathered
-        if gathered[0] is not rows:
+        if gathered is None or gathered[0] is not rows:
             gathered = self._gathered = (rows, self._vectors[rows])
         return gathered[1]
 
