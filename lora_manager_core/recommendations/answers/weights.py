@@ -18,7 +18,7 @@ class ScoreWeights:
 
     text: float = 0.95
     tags: float = 0.9
-    words: float = 0.05
+    words: float = 0.10
     spelling: float = 0.10
     trigger: float = 0.60
     family: float = 0.05

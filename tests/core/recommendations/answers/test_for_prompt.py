@@ -59,7 +59,7 @@ class TestAnswer:
 
         assert item.semantic_similarity is not None
         assert values["text"] == pytest.approx(0.95 * item.semantic_similarity, abs=1e-5)
-        assert values["words"] == pytest.approx(0.05)
+        assert values["words"] == pytest.approx(0.10)
         assert values["trigger"] == pytest.approx(0.60)
 
     def test_the_explanation_is_written_from_the_addends(self, asking: Asking) -> None:
