@@ -73,7 +73,7 @@ def measure(told: RecommendationSet, library: DescribedLibrary, quick: bool) -> 
         f"queries, of which {len(queries)} have all their concepts in half B"
     )
     print("\nshare of a query's content words that any relevant adapter has")
-    for kind in KINDS:
+    for kind in dict.fromkeys(query.kind for query in told.queries):
         print(f"  {kind:14}{told.shared_words(kind):.2f}")
     baselines = Baselines(told.documents)
     rate = _embedding_rate(told, library, baselines, 1 if quick else 3)
