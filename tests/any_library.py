@@ -40,7 +40,7 @@ from lora_manager_core.import_export.archive.tables import RECORD_COLUMNS, TABLE
 from lora_manager_core.queueing.base import CANCELLED, DELIVERY_LANE, FAILED, GPU_LANE, SUCCEEDED
 from tests.libraries import Library, LoraFile, Picture, columns_of, stem_of
 
-_text = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=30)
+_text = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
 _words = st.lists(
     _text.map(str.strip).filter(bool), max_size=4, unique_by=lambda word: word.casefold()
 )
@@ -55,7 +55,7 @@ _ids = st.uuids(version=4).map(str)
 _json = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | _floats | _text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner, max_size=3),
-    max_leaves=6,
+    max_leaves=3,
 )
 _objects = st.dictionaries(_text, _json, max_size=4)
 _names = (
@@ -72,10 +72,10 @@ _folders = st.sampled_from(["", "styles", "styles/ink & water", "人物/a/b/c", 
 )
 _BESIDE = {
     ".json": _text.map(lambda text: b'{"notes": "%s"}' % text.encode().hex().encode()),
-    ".civitai.info": st.binary(max_size=200),
+    ".civitai.info": st.binary(max_size=60),
     ".txt": _text.map(str.encode),
-    ".preview.png": st.binary(min_size=1, max_size=400),
-    ".jpg": st.binary(min_size=1, max_size=400),
+    ".preview.png": st.binary(min_size=1, max_size=60),
+    ".jpg": st.binary(min_size=1, max_size=60),
 }
 _FILE_TIMES = st.integers(1_000_000_000 * 10**9, 4_000_000_000 * 10**9)
 
@@ -178,12 +178,18 @@ def _row(model: type[Base], columns: Sequence[str], **given: Any) -> st.SearchSt
 
 
 @st.composite
-def libraries(draw: st.DrawFn) -> Library:
-    """A library of a few files with one to three records each, and rows in every table."""
-    files = draw(st.lists(_files, max_size=4, unique_by=lambda f: stem_of(f.path).casefold()))
+def libraries(draw: st.DrawFn, most_files: int = 2) -> Library:
+    """A library of at most so many files with one to three records each, and rows in every table.
+
+    Hypothesis throws an example away that takes more than 8 KiB to draw, and fails where most do:
+    of two files every fifth does, of three every third.
+    """
+    files = draw(
+        st.lists(_files, max_size=most_files, unique_by=lambda f: stem_of(f.path).casefold())
+    )
     owners: list[LoraFile | None] = [
-        file for file in files for _ in range(draw(st.integers(1, 3)))
-    ] + [None] * draw(st.integers(0, 2))
+        file for file in files for _ in range(draw(st.sampled_from([1, 1, 2, 3])))
+    ] + [None] * draw(st.integers(0, 1))
     told = draw(
         st.lists(
             _row(Adapter, RECORD_COLUMNS),
@@ -209,7 +215,7 @@ def libraries(draw: st.DrawFn) -> Library:
                     number=number,
                     file_path=f"2024-02-29/{job['id']}-{number}.png",
                 )
-                content = st.none() | st.binary(min_size=1, max_size=2000)
+                content = st.none() | st.binary(min_size=1, max_size=200)
                 pictures.append(draw(st.builds(Picture, row, content)))
     runs = draw(
         st.lists(

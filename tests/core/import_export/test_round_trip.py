@@ -246,7 +246,7 @@ def test_a_restore_brings_back_what_was(make_server: MakeServer, kind: str) -> N
     server = make_server(kind)
 
     @_examples(15)
-    @given(libraries(), libraries(), _passwords, st.data())
+    @given(libraries(), libraries(most_files=1), _passwords, st.data())
     def _comes_back(
         library: Library, other: Library, password: str | None, data: st.DataObject
     ) -> None:
