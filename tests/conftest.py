@@ -9,7 +9,8 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -87,24 +88,73 @@ def redis_url() -> str:
     return os.environ[REDIS_URL]
 
 
+class _Migrated:
+    """One database of each kind with the newest schema, made when it is first asked for.
+
+    Copies of it are much quicker to make than the whole history is to go through.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @cached_property
+    def sqlite(self) -> Path:
+        """A file without a journal."""
+        file = self._folder / "migrated.sqlite3"
+        _migrate(f"sqlite:///{file.as_posix()}")
+        return file
+
+    @cached_property
+    def postgres(self) -> str:
+        """A database of the server for tests."""
+        server = make_url(os.environ[POSTGRES_URL])
+        name = f"migrated_{uuid.uuid4().hex}"
+        with _maintenance() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        _migrate(server.set(database=name).render_as_string(hide_password=False))
+        return name
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Migrated]:
+    """What new databases are copies of."""
+    made = _Migrated(tmp_path_factory.mktemp("migrated"))
+    yield made
+    if "postgres" in vars(made):
+        _drop(made.postgres)
+
+
 @pytest.fixture
-def make_database_url(tmp_path: Path) -> Iterator[Callable[[str], str]]:
-    """Makes an empty database of this test's own, a `sqlite` file or in `postgres`; its URL."""
-    names = count(1)
-    with ExitStack() as made:
+def make_database_url(tmp_path: Path, migrated: _Migrated) -> Iterator[Callable[..., str]]:
+    """Makes a database of this test's own, a `sqlite` file or in `postgres`; gives its URL.
 
-        def _make(kind: str) -> str:
-            if kind == "sqlite":
-                file = tmp_path / f"test{next(names)}.sqlite3"
-                return f"sqlite:///{file.as_posix()}"
-            return made.enter_context(_postgres_schema(os.environ[POSTGRES_URL]))
+    It has the newest schema, or nothing at all if it is to be `empty`.
+    """
+    numbers = count(1)
+    dropped: list[str] = []
 
-        yield _make
+    def _make(kind: str, empty: bool = False) -> str:
+        if kind == "sqlite":
+            file = tmp_path / f"test{next(numbers)}.sqlite3"
+            if not empty:
+                shutil.copyfile(migrated.sqlite, file)
+            return f"sqlite:///{file.as_posix()}"
+        name = f"test_{uuid.uuid4().hex}"
+        template = "template1" if empty else migrated.postgres
+        with _maintenance() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+        dropped.append(name)
+        server = make_url(os.environ[POSTGRES_URL])
+        return server.set(database=name).render_as_string(hide_password=False)
+
+    yield _make
+    for name in dropped:
+        _drop(name)
 
 
 @pytest.fixture(params=DATABASES)
-def database_url(request: pytest.FixtureRequest, make_database_url: Callable[[str], str]) -> str:
-    """The URL of an empty database of this test's own: a SQLite file, then PostgreSQL."""
+def database_url(request: pytest.FixtureRequest, make_database_url: Callable[..., str]) -> str:
+    """The URL of a database of this test's own: a SQLite file, then PostgreSQL."""
     return make_database_url(request.param)
 
 
@@ -119,25 +169,33 @@ def database(database_url: str) -> Iterator[Database]:
         opened.close()
 
 
+def _migrate(url: str) -> None:
+    database = Database(url)
+    database.upgrade()
+    database.close()
+
+
 @contextmanager
-def _postgres_schema(server: str) -> Iterator[str]:
-    """A schema of its own in the one test database: much quicker to make than a database."""
-    name = f"test_{uuid.uuid4().hex}"
-    url = make_url(server).set(drivername="postgresql+psycopg")
+def _maintenance() -> Iterator[sqlalchemy.Connection]:
+    """A connection to the server for tests, for making and dropping databases."""
+    url = make_url(os.environ[POSTGRES_URL]).set(drivername="postgresql+psycopg")
     engine = sqlalchemy.create_engine(
         url, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool
     )
     with engine.connect() as connection:
-        connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")
-        connection.exec_driver_sql(f"CREATE SCHEMA {name}")
-    try:
-        inside = url.update_query_dict({"options": f"-csearch_path={name},public"})
-        yield inside.render_as_string(hide_password=False)
-    finally:
-        with engine.connect() as connection:
-            # A test that leaves a transaction open fails here instead of blocking the run.
-            connection.exec_driver_sql("SET lock_timeout = '10s'")
-            connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
+        yield connection
+
+
+def _drop(name: str) -> None:
+    """Drop a database; who left a transaction open in it is told."""
+    with _maintenance() as connection:
+        left = connection.exec_driver_sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND state LIKE "
+            "'idle in transaction%%'",
+            (name,),
+        ).scalar()
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    assert not left, "the test left a transaction open"
 
 
 class NetworkForbidden(RuntimeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ import lora_manager_core.db.migrate
 from lora_manager_core.db.engine import WRITE_OPTION
 from lora_manager_core.db.models import Base
 from lora_manager_core.db.unit_of_work import Database
+from tests.conftest import DATABASES
 
 #: What the revisions make by hand for search; the models do not know it.
 _SEARCH_TABLES = "adapters_fts"
@@ -26,6 +27,12 @@ _INDEXES = {
     True: "SELECT name, sql FROM sqlite_master WHERE type = 'index'",
     False: "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema",
 }
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, make_database_url: Callable[..., str]) -> str:
+    """The URL of a database that is to be brought up to date."""
+    return make_database_url(request.param, empty=True)
 
 
 @pytest.fixture
