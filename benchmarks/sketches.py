@@ -75,7 +75,8 @@ MODULES = list(modules())
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("what", nargs="*", choices=["accuracy", "speed", "duplicates", "time"])
+    kinds = ["accuracy", "speed", "duplicates", "time"]
+    parser.add_argument("what", nargs="*", choices=kinds, default=())
     parser.add_argument("--pairs", type=int, default=20, help="per relation")
     parser.add_argument("--count", type=int, default=10_000, help="sketches")
     parser.add_argument("--repeats", type=int, default=7)

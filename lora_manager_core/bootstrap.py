@@ -68,6 +68,7 @@ from lora_manager_core.queueing.rq import RqQueue
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.threads import ThreadQueue
+from lora_manager_core.recommendations.catalogue.warm_up import WarmUp
 from lora_manager_core.recommendations.sets.warnings import weight_warnings
 from lora_manager_core.recommendations.taste.removals import RemovalWatch
 from lora_manager_core.recommendations.taste.sessions import SessionLog
@@ -122,10 +123,12 @@ class Application:
             library.start_scan()
         if scan:
             self.services.get(BackupScheduler).start()
+            self.services.get(WarmUp).start()
 
     def stop(self) -> None:
         """Stop working and give everything back; what is unfinished goes on at the next start."""
         self.services.get(BackupScheduler).stop()
+        self.services.get(WarmUp).stop()
         self.services.get(Jobs).stop()
         self.services.get(TextTiers).close()
         self.services.get(BackendRegistry).close()

@@ -28,6 +28,7 @@ from lora_manager_core.recommendations.answers.service import RecommendationServ
 from lora_manager_core.recommendations.answers.status import RecommendationStatus
 from lora_manager_core.recommendations.answers.times import AnswerTimes
 from lora_manager_core.recommendations.catalogue.index import CatalogueIndex
+from lora_manager_core.recommendations.catalogue.warm_up import WarmUp
 from lora_manager_core.recommendations.sets.compatibility import CompatibilityService
 from lora_manager_core.recommendations.sets.duplicates import DuplicatesService
 from lora_manager_core.recommendations.sets.service import SetService
@@ -89,6 +90,7 @@ def add_recommendations(
     services.add(FeedbackService(database, sessions))
     services.add(PreferenceService(database, taste))
     index = services.add(CatalogueIndex(database, tiers, services.get(VectorService).catch_up))
+    services.add(WarmUp(database, index))
     times, queries = AnswerTimes(), services.add(QueryVectors())
     services.add(
         RecommendationService(

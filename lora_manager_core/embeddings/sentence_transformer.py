@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lora_manager_core.common.gentle_import import importing_gently
 from lora_manager_core.embeddings.base import EmbedderState, TextEmbedder
 from lora_manager_core.embeddings.model_files import ModelFiles
 from lora_manager_core.embeddings.precision import Precision, PrecisionMemory
@@ -244,7 +245,8 @@ class SentenceEmbedder(TextEmbedder):
         try:
             started = time.monotonic()
             folder = self._files.download()
-            model = _open(str(folder))
+            with importing_gently(*_LIBRARIES):
+                model = _open(str(folder))
             fingerprint = self._files.fingerprint()
             assert fingerprint is not None
             precision = self._precisions.get(fingerprint)

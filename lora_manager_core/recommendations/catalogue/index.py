@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from lora_manager_core.db.unit_of_work import Database, ReadSession
 from lora_manager_core.embeddings.base import TextEmbedder
 from lora_manager_core.embeddings.text import Texts, adapter_texts
 from lora_manager_core.embeddings.tiers import TextTiers
+from lora_manager_core.queueing.base import JobCancelled
 from lora_manager_core.recommendations.catalogue.entry import Entry
 from lora_manager_core.recommendations.catalogue.repository import CatalogueRows
 from lora_manager_core.recommendations.vectors.repository import adapter_text_rows
@@ -56,6 +58,7 @@ class CatalogueIndex:
         self._tiers = tiers
         self._on_stale = on_stale
         self._lock = threading.Lock()
+        self._is_asked = threading.Event()
         self._contents: Contents | None = None
         self._snapshot: Snapshot | None = None
         self._marks: set[tuple[str, int, str]] = set()
@@ -67,6 +70,7 @@ class CatalogueIndex:
     def snapshot(self) -> Snapshot:
         """The catalogue as it is now; the same object for as long as nothing changes."""
         embedder = self._tiers.best()
+        self._is_asked.set()
         with self._lock:
             snapshot = self._brought_up_to_date(embedder)
             tell = self._stale > 0 and time.monotonic() >= self._tell_at
@@ -75,6 +79,15 @@ class CatalogueIndex:
         if tell:
             self._on_stale()
         return snapshot
+
+    def warm_up(self, is_cancelled: Callable[[], bool]) -> None:
+        """Read everything but vectors before anybody asks, resting as long as working.
+
+        Does nothing once somebody asked; who asks meanwhile waits for the rest, without rests.
+        """
+        with self._lock, suppress(JobCancelled):
+            if self._snapshot is None and not self._is_asked.is_set():
+                self._brought_up_to_date(None, partial(self._rest, is_cancelled))
 
     def rebuild(self) -> Snapshot:
         """Forget everything and read it anew; nobody has to."""
@@ -93,7 +106,14 @@ class CatalogueIndex:
                 memory_bytes=self._snapshot.memory_bytes if self._snapshot is not None else 0,
             )
 
-    def _brought_up_to_date(self, embedder: TextEmbedder | None) -> Snapshot:
+    def _rest(self, is_cancelled: Callable[[], bool], worked_s: float) -> None:
+        self._is_asked.wait(worked_s)
+        if is_cancelled():
+            raise JobCancelled
+
+    def _brought_up_to_date(
+        self, embedder: TextEmbedder | None, rest: Callable[[float], None] = lambda _worked_s: None
+    ) -> Snapshot:
         from lora_manager_core.recommendations.catalogue.contents import Contents
         from lora_manager_core.weights.method import METHOD
 
@@ -112,7 +132,7 @@ class CatalogueIndex:
                 contents, self._marks, self._read = Contents(METHOD), set(), (-1, 0)
             adapters, embeddings = self._read
             if revisions[0] != adapters:
-                self._follow_adapters(session, contents)
+                self._follow_adapters(session, contents, rest)
             self._follow_vectors(session, contents, embedder, embeddings)
         snapshot, self._stale = contents.snapshot(embedder, partial(_sketch, self._database))
         self._contents, self._snapshot, self._read = contents, snapshot, revisions
@@ -120,16 +140,20 @@ class CatalogueIndex:
         self._updated_at = utc_now()
         return snapshot
 
-    def _follow_adapters(self, session: ReadSession, contents: Contents) -> None:
+    def _follow_adapters(
+        self, session: ReadSession, contents: Contents, rest: Callable[[float], None]
+    ) -> None:
         rows = CatalogueRows(session)
         marks = rows.marks()
         changed = [mark[0] for mark in marks - self._marks]
         contents.remove({mark[0] for mark in self._marks - marks}.difference(changed))
         for start in range(0, len(changed), _PORTION):
+            started = time.perf_counter()
             portion = changed[start : start + _PORTION]
             texts = _texts(session, portion)
             for entries in rows.entries(portion):
                 contents.put([(entry, texts[entry.id]) for entry in entries])
+            rest(time.perf_counter() - started)
         self._marks = marks
 
     def _follow_vectors(
