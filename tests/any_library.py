@@ -118,6 +118,8 @@ _SPECIAL: Mapping[str, st.SearchStrategy[Any]] = {
     "adapters.file_mtime_ns": _FILE_TIMES,
     "adapters.primary_file_sha256": st.none(),
     "adapters.autov2": st.none(),
+    "adapters.tensors_sha256": st.none(),
+    "adapters.autov3": st.none(),
     "choices.value": _json.filter(lambda value: value is not None),
     "feedback_events.kind": st.sampled_from(FEEDBACK_KINDS),
     "preferences.kind": st.sampled_from(PREFERENCE_KINDS),

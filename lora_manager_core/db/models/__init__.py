@@ -2,6 +2,7 @@
 
 from lora_manager_core.db.models.adapter import Adapter, AdapterTag, Counter, ExcludedFile
 from lora_manager_core.db.models.base import Base
+from lora_manager_core.db.models.housekeeping import BinnedFile, LookUp, UndoEntry
 from lora_manager_core.db.models.job import ApiKey, Choice, Job, JobAttempt
 from lora_manager_core.db.models.recommendation import (
     FEEDBACK_KINDS,
@@ -21,6 +22,7 @@ __all__ = [
     "AdapterTag",
     "ApiKey",
     "Base",
+    "BinnedFile",
     "Choice",
     "Counter",
     "ExcludedFile",
@@ -28,11 +30,13 @@ __all__ = [
     "GenerationRun",
     "Job",
     "JobAttempt",
+    "LookUp",
     "Preference",
     "RecommendationSession",
     "Result",
     "ResultImage",
     "RunAdapter",
     "TextVectors",
+    "UndoEntry",
     "WeightSketch",
 ]

@@ -30,7 +30,10 @@ class Adapter(Base):
 
     `pk` is the row number that the full-text index points to; `id` is what the world sees.
     `name_key` and `version_key` are the name without case and the version with null as "".
-    `edited_fields` names what a person set: a scan never writes those.
+    `edited_fields` names what a person set: a scan never writes those. `use_count` and
+    `last_used_at` are those of `run_adapters`, kept in step by whoever writes runs.
+    `tensors_sha256` is the hash of a safetensors file behind its header, `autov3` its beginning.
+    `source_model_id` and `source_version_id` are those of Civitai.
     """
 
     __tablename__ = "adapters"
@@ -86,6 +89,8 @@ class Adapter(Base):
     primary_file_local_path: Mapped[str | None] = mapped_column(Text)
     file_sha256_state: Mapped[str] = mapped_column(String(10), default="pending")
     autov2: Mapped[str | None] = mapped_column(String(10))
+    tensors_sha256: Mapped[str | None] = mapped_column(String(64))
+    autov3: Mapped[str | None] = mapped_column(String(12))
     json_file_path: Mapped[str | None] = mapped_column(Text)
     json_file_mtime: Mapped[float | None] = mapped_column(Float)
     json_file_size: Mapped[int | None] = mapped_column(BigInteger)
@@ -93,11 +98,16 @@ class Adapter(Base):
     network_type: Mapped[str | None] = mapped_column(String(30))
     base_model: Mapped[str | None] = mapped_column(String(100))
     base_model_source: Mapped[str | None] = mapped_column(String(20))
+    base_model_confidence: Mapped[float | None] = mapped_column(Float)
+    source_model_id: Mapped[str | None] = mapped_column(String(50))
+    source_version_id: Mapped[str | None] = mapped_column(String(50))
     rank: Mapped[int | None] = mapped_column(Integer)
     alpha: Mapped[float | None] = mapped_column(Float)
     prompt_name: Mapped[str | None] = mapped_column(Text)
     prompt_name_problem: Mapped[str | None] = mapped_column(Text)
 
+    use_count: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    last_used_at: Mapped[str | None] = mapped_column(UTC_TEXT)
     origin: Mapped[str] = mapped_column(String(10), default="person")
     edited_fields: Mapped[list[str]] = mapped_column(JsonText, default=list)
     search_text: Mapped[str] = mapped_column(Text, default="")
@@ -118,6 +128,9 @@ class Adapter(Base):
             postgresql_where=text("updated_at > created_at"),
         ),
         Index("ix_adapters_by_size", text("file_size DESC"), "name_key"),
+        Index("ix_adapters_by_use", text("use_count DESC"), "name_key"),
+        Index("ix_adapters_by_sha256", "primary_file_sha256"),
+        Index("ix_adapters_by_source_model", "source_model_id"),
         Index("ix_adapters_by_base_model", "base_model", "name_key"),
         Index("ix_adapters_by_network_type", "network_type", "name_key"),
         Index("ix_adapters_by_active", "active", "ordinal"),

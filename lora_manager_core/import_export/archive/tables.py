@@ -99,6 +99,9 @@ EXCLUDED: Mapping[str, str] = {
     "counters": "counts changes of this database",
     "text_vectors": "made from the texts of the adapters",
     "weight_sketches": "made from the model files",
+    "undo_entries": "takes back what was done to the files and records of this installation",
+    "binned_files": "lie in the data folder of this installation",
+    "look_ups": "can be asked again",
     "recommendation_sessions": "what was shown, kept for a while so that feedback can refer to it",
     "api_keys": "secrets of this installation; a restored one could let a revoked key in again",
 }
@@ -117,6 +120,8 @@ DERIVED_COLUMNS: Mapping[str, str] = {
     "preview_path": "made from the path",
     "side_signature": "made from the files beside it",
     "file_state": "whether the file is there is found out where the record goes",
+    "use_count": "counted from the runs",
+    "last_used_at": "told by the runs",
     "prompt_name": "what a backend resolves is found out where the record goes",
     "prompt_name_problem": "what a backend resolves is found out where the record goes",
 }

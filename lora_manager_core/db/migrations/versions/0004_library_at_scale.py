@@ -1,0 +1,90 @@
+"""The library at scale: more of each file and of its use, undo with its bin, look-ups."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+_COLUMNS = (
+    ("tensors_sha256", sa.String(length=64)),
+    ("autov3", sa.String(length=12)),
+    ("base_model_confidence", sa.Float()),
+    ("source_model_id", sa.String(length=50)),
+    ("source_version_id", sa.String(length=50)),
+    ("last_used_at", sa.String(length=27)),
+)
+
+
+def upgrade() -> None:
+    for name, kind in _COLUMNS:
+        op.add_column("adapters", sa.Column(name, kind, nullable=True))
+    op.add_column(
+        "adapters", sa.Column("use_count", sa.Integer(), nullable=False, server_default="0")
+    )
+    op.create_index("ix_adapters_by_sha256", "adapters", ["primary_file_sha256"])
+    op.create_index("ix_adapters_by_source_model", "adapters", ["source_model_id"])
+    op.create_index(
+        "ix_adapters_by_use", "adapters", [sa.text("use_count DESC"), "name_key"], unique=False
+    )
+    op.execute(
+        "UPDATE adapters SET use_count = (SELECT count(*) FROM run_adapters "
+        "WHERE run_adapters.adapter_id = adapters.id), last_used_at = (SELECT max(finished_at) "
+        "FROM generation_runs JOIN run_adapters ON run_adapters.run_id = generation_runs.id "
+        "WHERE run_adapters.adapter_id = adapters.id) "
+        "WHERE id IN (SELECT adapter_id FROM run_adapters)"
+    )
+
+    op.create_table(
+        "undo_entries",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("kind", sa.String(length=30), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.String(length=27), nullable=False),
+        sa.Column("undone_at", sa.String(length=27), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_undo_entries")),
+    )
+    op.create_index("ix_undo_entries_by_created", "undo_entries", ["created_at"])
+    op.create_table(
+        "binned_files",
+        sa.Column("undo_id", sa.String(length=36), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("file_path", sa.Text(), nullable=False),
+        sa.Column("bin_name", sa.Text(), nullable=False),
+        sa.Column("file_size", sa.BigInteger(), nullable=False),
+        sa.Column("file_mtime_ns", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["undo_id"],
+            ["undo_entries.id"],
+            name=op.f("fk_binned_files_undo_id_undo_entries"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("undo_id", "number", name=op.f("pk_binned_files")),
+    )
+
+    op.create_table(
+        "look_ups",
+        sa.Column("provider", sa.String(length=30), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("found", sa.Boolean(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=True),
+        sa.Column("asked_at", sa.String(length=27), nullable=False),
+        sa.PrimaryKeyConstraint("provider", "sha256", name=op.f("pk_look_ups")),
+    )
+
+
+def downgrade() -> None:
+    for table in (
+        "look_ups",
+        "binned_files",
+        "undo_entries",
+    ):
+        op.drop_table(table)
+    for index in ("sha256", "source_model", "use"):
+        op.drop_index(f"ix_adapters_by_{index}", table_name="adapters")
+    for name in ("use_count", *(name for name, _ in _COLUMNS)):
+        op.drop_column("adapters", name)
