@@ -170,10 +170,14 @@ class AdapterRecord(BaseModel):
     network_type: str | None
     base_model: str | None
     base_model_source: str | None
+    base_model_confidence: float | None = Field(description="How sure the scan is, from 0 to 1.")
+    source_model_id: str | None = Field(description="Number of the model at its provider.")
+    source_version_id: str | None = Field(description="Number of this version at its provider.")
     rank: int | None
     alpha: float | None
     file_sha256_state: str
     autov2: str | None
+    autov3: str | None
     favorite: bool
     rating: int | None
     notes: str | None
@@ -187,6 +191,8 @@ class AdapterRecord(BaseModel):
     file_problem: str | None = Field(description="Why the file cannot be read, if it cannot.")
     prompt_name: str | None = Field(description="What SD.Next resolves to this very file.")
     prompt_name_problem: str | None
+    use_count: int = Field(description="Generations that it really took part in.")
+    last_used_at: str | None = Field(description="End of the last of them.")
 
 
 class AdapterAnswer(BaseModel):

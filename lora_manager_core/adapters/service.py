@@ -340,6 +340,7 @@ def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
         columns["version_key"] = columns["version"] or ""
     if "base_model" in columns:
         columns["base_model_source"] = "person" if columns["base_model"] else None
+        columns["base_model_confidence"] = None
     return columns
 
 
