@@ -25,8 +25,8 @@ from recommendations_library import Answers, DescribedLibrary, described_library
 from recommendations_set import DEPTH, KINDS, Query, RecommendationSet, interval, ndcg, recall
 from recommendations_tuning import tune
 
+from lora_manager_core.common.base_labels import ARCHITECTURES
 from lora_manager_core.embeddings.text import AdapterText, adapter_texts
-from lora_manager_core.library.base_labels import ARCHITECTURES
 
 OURS = "ours"
 _OTHERS = ("recommendation_speed", "sketches", "trained_loras", "while_embedding")

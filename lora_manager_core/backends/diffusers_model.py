@@ -33,7 +33,7 @@ _LOAD_ERRORS = (
     ImportError,
     RuntimeError,
 )
-#: Start of `_class_name` in model_index.json → base model as `library.base_labels` names it.
+#: Start of `_class_name` in model_index.json → base model as `common.base_labels` names it.
 _ARCHITECTURES = (
     ("StableDiffusionXL", "SDXL"),
     ("StableDiffusion3", "SD 3"),

@@ -1,7 +1,7 @@
 """Which base model an SD.Next checkpoint is, from what `GET /sdapi/v1/checkpoint` says.
 
 `type` and `class` after the host's `modules/modeldata.py` (`get_model_type`); the labels are those
-of `library.base_labels`, written out because backends do not know the library.
+of `common.base_labels`.
 """
 
 from __future__ import annotations

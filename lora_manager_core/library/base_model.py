@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lora_manager_core.library.base_labels import (
+from lora_manager_core.common.base_labels import (
     ARCHITECTURES,
     SDXL_FAMILIES,
     architecture_of,

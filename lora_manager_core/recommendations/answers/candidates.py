@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from lora_manager_core.library.base_labels import compatible
+from lora_manager_core.common.base_labels import compatible
 from lora_manager_core.recommendations.answers.parts import Flags
 from lora_manager_core.recommendations.answers.schemas import TechnicalRequirements
 from lora_manager_core.recommendations.catalogue.entry import Entry

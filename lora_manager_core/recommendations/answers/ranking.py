@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lora_manager_core.library.base_labels import SDXL_FAMILIES
+from lora_manager_core.common.base_labels import SDXL_FAMILIES
 from lora_manager_core.recommendations.answers.diversity import diversified
 from lora_manager_core.recommendations.answers.parts import Flags, Parts, Scores, best_rows
 from lora_manager_core.recommendations.answers.weights import ScoreWeights

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from lora_manager_core.common.base_labels import normalise_label
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.embeddings.base import Mode
 from lora_manager_core.embeddings.prompts import Segments, segments, words_of
 from lora_manager_core.embeddings.tiers import TextTiers
 from lora_manager_core.errors import AdapterNotFound, EmbeddingUnavailable, InvalidRequest
-from lora_manager_core.library.base_labels import normalise_label
 from lora_manager_core.recommendations.answers.queries import QueryVectors
 from lora_manager_core.recommendations.answers.schemas import (
     ForPromptRequest,

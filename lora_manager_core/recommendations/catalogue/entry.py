@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lora_manager_core.common.base_labels import SDXL_FAMILIES
 from lora_manager_core.common.words import distinct_words
-from lora_manager_core.library.base_labels import SDXL_FAMILIES
 
 
 @dataclass(frozen=True, slots=True)

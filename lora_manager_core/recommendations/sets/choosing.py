@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lora_manager_core.common.base_labels import compatible
 from lora_manager_core.embeddings.prompts import Segments, words_of
-from lora_manager_core.library.base_labels import compatible
 from lora_manager_core.recommendations.answers.candidates import Candidates
 from lora_manager_core.recommendations.answers.explanation import prompt_details, taste_sentence
 from lora_manager_core.recommendations.answers.parts import Parts, Scores, best_rows

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lora_manager_core.adapters.active_set import ActiveSetService
 from lora_manager_core.adapters.repository import Adapters
+from lora_manager_core.common.base_labels import normalise_label
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.compose.service import token_of
 from lora_manager_core.db.models import Adapter, FeedbackEvent
@@ -16,7 +17,6 @@ from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.embeddings.prompts import segments, words_of
 from lora_manager_core.embeddings.tiers import TextTiers
 from lora_manager_core.errors import EmbeddingUnavailable, InvalidRequest, SessionNotFound
-from lora_manager_core.library.base_labels import normalise_label
 from lora_manager_core.recommendations.answers.queries import QueryVectors
 from lora_manager_core.recommendations.answers.weights import WEIGHTS
 from lora_manager_core.recommendations.catalogue.index import CatalogueIndex

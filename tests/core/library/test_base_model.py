@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lora_manager_core.library.base_labels import SDXL_FAMILIES, narrower
+from lora_manager_core.common.base_labels import SDXL_FAMILIES, narrower
 from lora_manager_core.library.base_model import (
     ARCHITECTURES,
     BaseModel,
