@@ -15,7 +15,8 @@ from lora_manager_core.db.types import JsonText
 class UndoEntry(Base):
     """One bulk edit, deletion or move that can be taken back; `before` is what there was.
 
-    `state`: `open`, `undone`, or `expired` once something made it impossible or it became too old.
+    `state`: `open`, `undone`, or `expired` once something made it impossible. `record_count` is how
+    many records it concerns. `before` comes last: SQLite reads past it to what is behind.
     """
 
     __tablename__ = "undo_entries"
@@ -24,9 +25,10 @@ class UndoEntry(Base):
     kind: Mapped[str] = mapped_column(String(30))
     title: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(10))
-    before: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    record_count: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[str] = mapped_column(UTC_TEXT)
     undone_at: Mapped[str | None] = mapped_column(UTC_TEXT)
+    before: Mapped[dict[str, Any]] = mapped_column(JsonText)
 
     __table_args__ = (Index("ix_undo_entries_by_created", "created_at"),)
 

@@ -43,9 +43,10 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=30), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("state", sa.String(length=10), nullable=False),
-        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("record_count", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.String(length=27), nullable=False),
         sa.Column("undone_at", sa.String(length=27), nullable=True),
+        sa.Column("before", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_undo_entries")),
     )
     op.create_index("ix_undo_entries_by_created", "undo_entries", ["created_at"])
