@@ -167,7 +167,9 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
         AdapterService(database, roots, partial(describe_single_file, roots), removals)
     )
     active_set = ActiveSetService(database, removals)
-    scan = LibraryScan(database, roots, partial(_prompt_names, backends))
+    scan = services.add(
+        LibraryScan(database, roots, partial(_prompt_names, backends), skip=[settings.data_dir])
+    )
     services.add(
         LibraryService(
             database,

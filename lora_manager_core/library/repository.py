@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from lora_manager_core.adapters.writer import AdapterWriter
 from lora_manager_core.db.models import Adapter, ExcludedFile
 from lora_manager_core.db.unit_of_work import ReadSession
+
+_Value = TypeVar("_Value")
+
+#: Rows per statement where they are listed in it (SQLite allows 32,766 parameters).
+_CHUNK = 5000
+#: Conditions on texts in one statement; each is one more comparison for every record.
+_FEW = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,37 @@ class LibraryRecords:
 
     def known_files(self) -> list[KnownFile]:
         """Every record's file."""
+        return self._known(None)
+
+    def known_at(self, keys: Collection[str], below: Collection[str]) -> list[KnownFile]:
+        """The records of these files, and of all files below these folders, by comparison key."""
+        found: dict[int, KnownFile] = {}
+        for some in _chunks(list(keys), _CHUNK):
+            found.update((known.pk, known) for known in self._known(Adapter.file_key.in_(some)))
+        for some in _chunks(list(below), _FEW):
+            beginnings = [folder.rstrip(os.sep) + os.sep for folder in some]
+            inside = or_(*(_begins(Adapter.file_key, text) for text in beginnings))
+            found.update((known.pk, known) for known in self._known(inside))
+        return list(found.values())
+
+    def known_like(self, marks: Collection[tuple[int, int]]) -> list[KnownFile]:
+        """The records whose file has one of these sizes together with its time stamp."""
+        found: list[KnownFile] = []
+        for some in _chunks(list(marks), _CHUNK):
+            sizes, stamps = {size for size, _ in some}, {stamp for _, stamp in some}
+            where = Adapter.file_size.in_(sizes) & Adapter.file_mtime_ns.in_(stamps)
+            found.extend(k for k in self._known(where) if (k.size, k.mtime_ns) in marks)
+        return found
+
+    def known_named(self, names: Collection[str]) -> list[KnownFile]:
+        """The records whose file may carry one of these base names, `.` as `_`; perhaps more."""
+        if len(names) > _FEW:
+            return self.known_files()
+        plain = func.replace(Adapter.file_key, ".", "_")
+        texts = (f"{os.sep}{os.path.normcase(name)}_" for name in names)
+        return self._known(or_(*(plain.contains(text, autoescape=True) for text in texts)))
+
+    def _known(self, where: ColumnElement[bool] | None) -> list[KnownFile]:
         query = select(
             Adapter.pk,
             Adapter.name,
@@ -49,6 +89,8 @@ class LibraryRecords:
             Adapter.prompt_name,
             Adapter.prompt_name_problem,
         )
+        if where is not None:
+            query = query.where(where)
         return [KnownFile(*tuple(row)) for row in self._session.execute(query)]
 
     def excluded_keys(self) -> set[str]:
@@ -98,3 +140,12 @@ class LibraryWriter(AdapterWriter):
         if rows:
             self._session.execute(update(Adapter), rows)
             self._bump()
+
+
+def _begins(column: InstrumentedAttribute[str], text: str) -> ColumnElement[bool]:
+    return func.substr(column, 1, len(text)) == text
+
+
+def _chunks(values: Sequence[_Value], size: int) -> Iterator[Sequence[_Value]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

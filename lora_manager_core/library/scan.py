@@ -6,10 +6,12 @@ into the library, and goes on past every file it cannot read.
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,15 +21,25 @@ from lora_manager_core.backends.base import PromptName
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.library import facts, safetensors_header
+from lora_manager_core.library.changes import is_below, look_at
 from lora_manager_core.library.ingest import merge_columns
 from lora_manager_core.library.naming import record_name
+from lora_manager_core.library.plan import (
+    ScanPlan,
+    base_names,
+    compare,
+    namesakes,
+    unresolved_names,
+)
 from lora_manager_core.library.reading import FileReaders
 from lora_manager_core.library.repository import KnownFile, LibraryRecords, LibraryWriter
-from lora_manager_core.library.walk import FoundFile, walk_roots
+from lora_manager_core.library.walk import FoundFile, WalkResult, walk_roots
 from lora_manager_core.queueing.base import JobContext, JobProgress
 
 #: Files per write unit: short enough that an edit waits only some ten milliseconds for it.
 _BATCH = 200
+#: How often a scan that waits for another looks whether it is to stop, in seconds.
+_LOOK_S = 0.2
 #: Rows per statement where row numbers are listed.
 _CHUNK = 5000
 
@@ -50,42 +62,73 @@ class ScanReport:
     problems: list[dict[str, str]] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Plan:
-    """The work of one scan: what to read, and what only to mark."""
-
-    new: list[FoundFile] = field(default_factory=list)
-    changed: list[tuple[FoundFile, KnownFile]] = field(default_factory=list)
-    moved: list[tuple[FoundFile, KnownFile]] = field(default_factory=list)
-    missing: list[KnownFile] = field(default_factory=list)
-    unchanged: int = 0
-    excluded: int = 0
-
-
 class LibraryScan:
-    """Runs as a job; `run` may be called as often as one likes."""
+    """Runs as a job; `run` and `run_paths` may be called as often as one likes.
+
+    One works at a time; another waits for it. Folders of `skip` are passed over.
+    """
 
     def __init__(
         self,
         database: Database,
         library_roots: Callable[[], Sequence[Path]],
         prompt_namer: PromptNamer,
+        skip: Sequence[Path] = (),
     ) -> None:
         self._database = database
         self._library_roots = library_roots
         self._prompt_namer = prompt_namer
+        self._skip = tuple(skip)
+        self._turn = threading.Lock()
 
     def run(self, context: JobContext) -> Mapping[str, Any]:
         """Scan all roots; gives a `ScanReport` as a dict."""
-        started = time.perf_counter()
-        context.report(JobProgress(0.0, message="Looking through the folders"))
-        walked = walk_roots(self._library_roots(), context.raise_if_cancelled)
+        with self._my_turn(context):
+            started = time.perf_counter()
+            context.report(JobProgress(0.0, message="Looking through the folders"))
+            walked = walk_roots(self._library_roots(), context.raise_if_cancelled, self._skip)
+            with self._database.read() as session:
+                known = LibraryRecords(session).known_files()
+            return self._bring_in(context, started, walked, known, is_all=True)
+
+    def run_paths(self, paths: Iterable[Path], context: JobContext) -> Mapping[str, Any]:
+        """The same for these files and folders only, and for what was known at or below them.
+
+        They may be models, side files or folders, new, changed or gone, and are spelled as records
+        spell them; those outside the roots are passed over. The report counts only what they are.
+        """
+        with self._my_turn(context):
+            started = time.perf_counter()
+            roots = self._library_roots()
+            changes = look_at(paths, roots, context.raise_if_cancelled, self._skip)
+            with self._database.read() as session:
+                records = LibraryRecords(session)
+                known = records.known_at(changes.keys, changes.below)
+                known += _left_behind(records, changes.walked.files, known, roots)
+            return self._bring_in(context, started, changes.walked, known, is_all=False)
+
+    @contextmanager
+    def _my_turn(self, context: JobContext) -> Iterator[None]:
+        while not self._turn.acquire(timeout=_LOOK_S):
+            context.raise_if_cancelled()
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _bring_in(
+        self,
+        context: JobContext,
+        started: float,
+        walked: WalkResult,
+        known: Sequence[KnownFile],
+        is_all: bool,
+    ) -> Mapping[str, Any]:
+        """Make true what a walk found, beside all that is `known` where it looked."""
         with self._database.read() as session:
-            records = LibraryRecords(session)
-            known = records.known_files()
-            excluded = records.excluded_keys()
+            excluded = LibraryRecords(session).excluded_keys()
         problem_folders = [problem.path for problem in walked.problems]
-        plan = _compare(walked.files, known, excluded, problem_folders)
+        plan = compare(walked.files, known, excluded, problem_folders)
         report = ScanReport(
             found=len(walked.files),
             added=len(plan.new),
@@ -96,27 +139,36 @@ class LibraryScan:
             excluded=plan.excluded,
             problems=[asdict(problem) for problem in walked.problems],
         )
-        present = [found for found in walked.files if found.key not in excluded]
-        names = self._resolve(present) if _set_changed(plan) or _unresolved(known) else {}
+        named, names = self._names(plan, known, is_all)
         self._read_files(context, plan, {record.name for record in known}, names, report)
         self._mark_missing(plan.missing)
         if names:
-            self._store_prompt_names(known, names)
+            self._store_prompt_names(named, names)
         facts.forget_tables()
         safetensors_header.forget_tables()
         report.duration_s = round(time.perf_counter() - started, 3)
         context.report(JobProgress(1.0, message=f"{report.found} files"))
         return asdict(report)
 
-    def _resolve(self, files: Sequence[FoundFile]) -> dict[str, PromptName]:
-        paths = {found.key: Path(found.path) for found in files}
+    def _names(
+        self, plan: ScanPlan, known: Sequence[KnownFile], is_all: bool
+    ) -> tuple[Sequence[KnownFile], Mapping[str, PromptName]]:
+        """What resolves to each file, by key, wherever that can have changed; and whose it is."""
+        bases = base_names(plan) | unresolved_names(known)
+        if not bases:
+            return (), {}
+        named = known
+        if not is_all:
+            with self._database.read() as session:
+                named = LibraryRecords(session).known_named(bases)
+        paths = {key: Path(path) for key, path in namesakes(plan, named, bases)}
         resolved = self._prompt_namer(list(paths.values()))
-        return {key: resolved[path] for key, path in paths.items() if path in resolved}
+        return named, {key: resolved[path] for key, path in paths.items() if path in resolved}
 
     def _read_files(
         self,
         context: JobContext,
-        plan: _Plan,
+        plan: ScanPlan,
         taken: set[str],
         names: Mapping[str, PromptName],
         report: ScanReport,
@@ -191,88 +243,26 @@ class LibraryScan:
                 LibraryWriter(session).set_prompt_names(rows[start : start + _CHUNK])
 
 
-def _compare(
+def _left_behind(
+    records: LibraryRecords,
     files: Sequence[FoundFile],
     known: Sequence[KnownFile],
-    excluded: set[str],
-    problem_folders: Sequence[str],
-) -> _Plan:
-    plan = _Plan()
-    by_key: dict[str, list[KnownFile]] = {}
-    for record in known:
-        by_key.setdefault(record.key, []).append(record)
-    for found in files:
-        if found.key in excluded:
-            by_key.pop(found.key, None)
-            plan.excluded += 1
-            continue
-        records = by_key.pop(found.key, None)
-        if records is None:
-            plan.new.append(found)
-            continue
-        for record in records:
-            if _same(found, record):
-                plan.unchanged += 1
-            else:
-                plan.changed.append((found, record))
-    gone = [
+    roots: Sequence[Path],
+) -> list[KnownFile]:
+    """Records elsewhere of which a new file may be the moved one: alike, and their file is gone.
+
+    A file whose root is gone, as a drive may be, is only out of reach.
+    """
+    keys = {record.key for record in known}
+    marks = {(found.size, found.mtime_ns) for found in files if found.key not in keys}
+    there = [str(root.absolute()) for root in roots if root.is_dir()]
+    return [
         record
-        for records in by_key.values()
-        for record in records
-        if not any(_is_below(record.path, folder) for folder in problem_folders)
+        for record in records.known_like(marks)
+        if record.key not in keys
+        and not os.path.lexists(record.path)
+        and any(is_below(record.path, root) for root in there)
     ]
-    _match_moved(plan, gone)
-    plan.missing = [record for record in plan.missing if record.state != "missing"]
-    return plan
-
-
-def _match_moved(plan: _Plan, gone: Sequence[KnownFile]) -> None:
-    """A new file with size and time stamp of exactly one that is gone is that file, moved."""
-    new_marks = Counter((found.size, found.mtime_ns) for found in plan.new)
-    gone_marks = Counter((record.size, record.mtime_ns) for record in gone)
-    candidates = {
-        (record.size, record.mtime_ns): record
-        for record in gone
-        if gone_marks[record.size, record.mtime_ns] == 1
-    }
-    still_new = []
-    for found in plan.new:
-        mark = (found.size, found.mtime_ns)
-        record = candidates.pop(mark, None) if new_marks[mark] == 1 else None
-        if record is None:
-            still_new.append(found)
-        else:
-            plan.moved.append((found, record))
-    moved = {record.pk for _, record in plan.moved}
-    plan.new = still_new
-    plan.missing = [record for record in gone if record.pk not in moved]
-
-
-def _same(found: FoundFile, record: KnownFile) -> bool:
-    return (
-        record.state == "present"
-        and found.size == record.size
-        and found.mtime_ns == record.mtime_ns
-        and found.side_signature == record.side_signature
-        and found.path == record.path
-    )
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return Path(path).is_relative_to(folder)
-
-
-def _set_changed(plan: _Plan) -> bool:
-    """Whether names may resolve differently now: only a new, moved or gone file does that."""
-    return bool(plan.new or plan.moved or plan.missing or plan.changed)
-
-
-def _unresolved(known: Sequence[KnownFile]) -> bool:
-    """Whether a record was never resolved, as imported ones are not."""
-    return any(
-        record.state == "present" and not record.prompt_name and not record.prompt_name_problem
-        for record in known
-    )
 
 
 def _named(

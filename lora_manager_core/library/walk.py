@@ -7,7 +7,7 @@ that a loop of links ends. Nothing is opened and nothing is written.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,9 +64,9 @@ def walk_roots(
             if os.path.normcase(folder) in skipped:
                 continue
             try:
-                pending.extend(_read_folder(base, folder, entered, result.files))
+                pending.extend(read_folder(base, folder, entered, result.files))
             except OSError as error:
-                result.problems.append(FolderProblem(folder, _reason(error)))
+                result.problems.append(FolderProblem(folder, reason(error)))
     result.files.sort(key=lambda found: found.path)
     return result
 
@@ -99,13 +99,21 @@ def find_files(paths: Iterable[Path], roots: Sequence[Path]) -> dict[str, FoundF
 def _files_of(folder: Path, roots: Sequence[Path]) -> list[FoundFile]:
     base = next((root for root in roots if is_inside(folder, root)), folder)
     files: list[FoundFile] = []
-    _read_folder(str(base.absolute()), str(folder), set(), files)
+    read_folder(str(base.absolute()), str(folder), set(), files)
     return files
 
 
-def _read_folder(
-    base: str, folder: str, entered: set[tuple[int, int]], files: list[FoundFile]
+def read_folder(
+    base: str,
+    folder: str,
+    entered: set[tuple[int, int]],
+    files: list[FoundFile],
+    stems: Container[str] | None = None,
 ) -> list[str]:
+    """Add the model files of one folder to `files`; gives its sub-folders, last one first.
+
+    With `stems` (lower case), only models of these stems. Raises OSError if it cannot be read.
+    """
     identity = os.stat(folder)  # noqa: PTH116 - ten thousand Path objects would cost more
     key = (identity.st_dev, identity.st_ino)
     if key in entered:
@@ -120,8 +128,9 @@ def _read_folder(
                 if not name.startswith("."):
                     subfolders.append(entry.path)
                 continue
-            entries[name.lower()] = entry
-            if name.lower().endswith(MODEL_SUFFIXES):
+            lower = name.lower()
+            entries[lower] = entry
+            if lower.endswith(MODEL_SUFFIXES) and (stems is None or _stem(lower) in stems):
                 models.append(entry)
     entered.add(key)
     if models:
@@ -189,7 +198,8 @@ def _stem(model_name: str) -> str:
     return model_name.rpartition(".")[0]
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """Why a folder could not be read, for people."""
     if isinstance(error, FileNotFoundError):
         return "The folder does not exist; check the path, or connect its drive."
     if isinstance(error, PermissionError):
