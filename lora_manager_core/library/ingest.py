@@ -1,11 +1,12 @@
 """How news of a file meets what is stored of it.
 
-What a person set is never overwritten, and nothing known is replaced by nothing.
+What a person set is never overwritten, nothing known is replaced by nothing, and no more by what a
+poorer source says: each record remembers in `extra.sources` which side file a field came from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lora_manager_core.adapters.writer import search_text
 from lora_manager_core.db.models import Adapter
 from lora_manager_core.errors import InvalidRequest
 from lora_manager_core.library.columns import columns_from_file
+from lora_manager_core.library.side_files import RANKS
 from lora_manager_core.library.walk import find_file
 
 #: Columns that follow the file whatever was known before.
@@ -29,14 +31,28 @@ _ALWAYS = frozenset(
         "primary_file_name",
         "primary_file_size_kb",
         "primary_file_local_path",
-        "preview_path",
         "prompt_name",
         "prompt_name_problem",
         "last_ingested_at",
     )
 )
 #: Columns that name the contents: a replaced file makes what was known of the old one wrong.
-_OF_CONTENTS = ("primary_file_sha256", "autov2")
+_OF_CONTENTS = frozenset(
+    (
+        "primary_file_sha256",
+        "autov2",
+        "tensors_sha256",
+        "autov3",
+        "file_sha256_state",
+        "file_sha256_problem",
+    )
+)
+
+
+#: What belongs to one finding of the base model.
+_BASE_MODEL = ("base_model", "base_model_source", "base_model_confidence", "sd_version")
+#: Keys of `extra` that tell of the last reading only.
+_OF_READING = ("sources", "side_file_problems")
 
 
 def describe_single_file(library_roots: Callable[[], Sequence[Path]], path: Path) -> dict[str, Any]:
@@ -59,17 +75,24 @@ def merge_columns(stored: Adapter, news: Mapping[str, Any]) -> dict[str, Any]:
         news["file_size"],
         news["file_mtime_ns"],
     )
+    passed = edited | {"stem", "version", "weight"} | _poorer(stored, news, replaced)
     change: dict[str, Any] = {}
     for column, value in news.items():
-        if column in ("stem", "version", "weight") or column in edited:
+        if column in passed:
             continue
-        if column == "file_sha256_state" or column in _OF_CONTENTS:
+        if column in _OF_CONTENTS:
             if replaced:
+                change[column] = value
+        elif column == "preview_path":
+            if value is not None or not _lies_elsewhere(stored):
                 change[column] = value
         elif column in _ALWAYS or value not in (None, "", [], {}):
             change[column] = value
+    if "extra" in change:
+        change["extra"] = _merged_extra(stored.extra or {}, change["extra"], set(change))
     if "base_model" in edited:
         change.pop("base_model_source", None)
+        change.pop("base_model_confidence", None)
     change["search_text"] = search_text(
         {
             name: change.get(name, getattr(stored, name))
@@ -86,3 +109,40 @@ def merge_columns(stored: Adapter, news: Mapping[str, Any]) -> dict[str, Any]:
         }
     )
     return change
+
+
+def _poorer(stored: Adapter, news: Mapping[str, Any], replaced: bool) -> set[str]:
+    """The columns that the record has from a richer source than the news have."""
+    before = (stored.extra or {}).get("sources") or {}
+    now = (news["extra"] or {}).get("sources") or {}
+    poorer = {column for column in before if _rank(before[column]) < _rank(now.get(column))}
+    sure, surer = news["base_model_confidence"] or 0.0, stored.base_model_confidence or 0.0
+    if not replaced and sure < surer:
+        poorer.update(_BASE_MODEL)
+    return poorer
+
+
+def _rank(source: str | None) -> int:
+    """The place of a source, the richest first; the model file itself comes last."""
+    return RANKS.index(source) if source in RANKS else len(RANKS)
+
+
+def _merged_extra(
+    before: Mapping[str, Any], news: Mapping[str, Any], changed: Collection[str]
+) -> dict[str, Any]:
+    """What is known beyond the columns: the news, and what they do not speak of."""
+    sources = {
+        **(before.get("sources") or {}),
+        **{name: one for name, one in (news.get("sources") or {}).items() if name in changed},
+    }
+    merged = {**{k: v for k, v in before.items() if k not in _OF_READING}, **news}
+    if sources:
+        merged["sources"] = sources
+    return merged
+
+
+def _lies_elsewhere(stored: Adapter) -> bool:
+    """Whether the preview is one of ours: it does not lie beside the model."""
+    if stored.preview_path is None:
+        return False
+    return Path(stored.preview_path).parent != Path(stored.file_path).parent

@@ -32,6 +32,7 @@ class Adapter(Base):
     `name_key` and `version_key` are the name without case and the version with null as "".
     `edited_fields` names what a person set: a scan never writes those. `use_count` and
     `last_used_at` are those of `run_adapters`, kept in step by whoever writes runs.
+    `file_sha256_state` is `pending`, `done`, or `failed` for the reason `file_sha256_problem`.
     `tensors_sha256` is the hash of a safetensors file behind its header, `autov3` its beginning.
     `source_model_id` and `source_version_id` are those of Civitai.
     """
@@ -88,6 +89,7 @@ class Adapter(Base):
     primary_file_download_url: Mapped[str | None] = mapped_column(Text)
     primary_file_local_path: Mapped[str | None] = mapped_column(Text)
     file_sha256_state: Mapped[str] = mapped_column(String(10), default="pending")
+    file_sha256_problem: Mapped[str | None] = mapped_column(Text)
     autov2: Mapped[str | None] = mapped_column(String(10))
     tensors_sha256: Mapped[str | None] = mapped_column(String(64))
     autov3: Mapped[str | None] = mapped_column(String(12))
@@ -137,6 +139,21 @@ class Adapter(Base):
         Index("ix_adapters_by_file_key", "file_key"),
         Index("ix_adapters_by_folder", "folder"),
         Index("ix_adapters_by_prompt_name", "prompt_name"),
+        Index(
+            "ix_adapters_unhashed",
+            "file_sha256_state",
+            "file_state",
+            "file_size",
+            sqlite_where=text("file_sha256_state <> 'done'"),
+            postgresql_where=text("file_sha256_state <> 'done'"),
+        ),
+        Index(
+            "ix_adapters_not_present",
+            "file_state",
+            "primary_file_sha256",
+            sqlite_where=text("file_state <> 'present'"),
+            postgresql_where=text("file_state <> 'present'"),
+        ),
     )
 
 

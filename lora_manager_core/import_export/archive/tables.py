@@ -120,6 +120,7 @@ DERIVED_COLUMNS: Mapping[str, str] = {
     "preview_path": "made from the path",
     "side_signature": "made from the files beside it",
     "file_state": "whether the file is there is found out where the record goes",
+    "file_sha256_problem": "whether the file can be read is found out where the record goes",
     "use_count": "counted from the runs",
     "last_used_at": "told by the runs",
     "prompt_name": "what a backend resolves is found out where the record goes",

@@ -25,6 +25,8 @@ OF_FILE = frozenset(
         "primary_file_sha256",
         "file_sha256_state",
         "autov2",
+        "tensors_sha256",
+        "autov3",
         "json_file_mtime",
         "json_file_size",
         "last_ingested_at",

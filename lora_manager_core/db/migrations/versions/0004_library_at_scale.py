@@ -11,10 +11,20 @@ depends_on = None
 _COLUMNS = (
     ("tensors_sha256", sa.String(length=64)),
     ("autov3", sa.String(length=12)),
+    ("file_sha256_problem", sa.Text()),
     ("base_model_confidence", sa.Float()),
     ("source_model_id", sa.String(length=50)),
     ("source_version_id", sa.String(length=50)),
     ("last_used_at", sa.String(length=27)),
+)
+#: Name, columns, and which rows: few of them, mostly.
+_PARTIAL_INDEXES = (
+    (
+        "ix_adapters_unhashed",
+        ["file_sha256_state", "file_state", "file_size"],
+        "file_sha256_state <> 'done'",
+    ),
+    ("ix_adapters_not_present", ["file_state", "primary_file_sha256"], "file_state <> 'present'"),
 )
 
 
@@ -29,6 +39,9 @@ def upgrade() -> None:
     op.create_index(
         "ix_adapters_by_use", "adapters", [sa.text("use_count DESC"), "name_key"], unique=False
     )
+    for name, columns, state in _PARTIAL_INDEXES:
+        where = sa.text(state)
+        op.create_index(name, "adapters", columns, sqlite_where=where, postgresql_where=where)
     op.execute(
         "UPDATE adapters SET use_count = (SELECT count(*) FROM run_adapters "
         "WHERE run_adapters.adapter_id = adapters.id), last_used_at = (SELECT max(finished_at) "
@@ -85,6 +98,8 @@ def downgrade() -> None:
         "undo_entries",
     ):
         op.drop_table(table)
+    for index, *_ in _PARTIAL_INDEXES:
+        op.drop_index(index, table_name="adapters")
     for index in ("sha256", "source_model", "use"):
         op.drop_index(f"ix_adapters_by_{index}", table_name="adapters")
     for name in ("use_count", *(name for name, _ in _COLUMNS)):
