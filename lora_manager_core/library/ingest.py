@@ -86,7 +86,7 @@ def merge_columns(stored: Adapter, news: Mapping[str, Any]) -> dict[str, Any]:
         elif column == "preview_path":
             if value is not None or not _lies_elsewhere(stored):
                 change[column] = value
-        elif column in _ALWAYS or value not in (None, "", [], {}):
+        elif column in _ALWAYS or not _says_nothing(column, value):
             change[column] = value
     if "extra" in change:
         change["extra"] = _merged_extra(stored.extra or {}, change["extra"], set(change))
@@ -111,10 +111,13 @@ def merge_columns(stored: Adapter, news: Mapping[str, Any]) -> dict[str, Any]:
     return change
 
 
+def _says_nothing(column: str, value: Any) -> bool:
+    return value in (None, "", [], {}) or (column == "nsfw_level" and value == 0)
+
+
 def _poorer(stored: Adapter, news: Mapping[str, Any], replaced: bool) -> set[str]:
     """The columns that the record has from a richer source than the news have."""
-    before = (stored.extra or {}).get("sources") or {}
-    now = (news["extra"] or {}).get("sources") or {}
+    before, now = _sources(stored.extra), _sources(news["extra"])
     poorer = {column for column in before if _rank(before[column]) < _rank(now.get(column))}
     sure, surer = news["base_model_confidence"] or 0.0, stored.base_model_confidence or 0.0
     if not replaced and sure < surer:
@@ -122,9 +125,15 @@ def _poorer(stored: Adapter, news: Mapping[str, Any], replaced: bool) -> set[str
     return poorer
 
 
-def _rank(source: str | None) -> int:
+def _sources(extra: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Column → source, as far as `extra` has it: what people put there may have any form."""
+    sources = (extra or {}).get("sources")
+    return sources if isinstance(sources, dict) else {}
+
+
+def _rank(source: Any) -> int:
     """The place of a source, the richest first; the model file itself comes last."""
-    return RANKS.index(source) if source in RANKS else len(RANKS)
+    return RANKS.index(source) if isinstance(source, str) and source in RANKS else len(RANKS)
 
 
 def _merged_extra(
@@ -132,8 +141,8 @@ def _merged_extra(
 ) -> dict[str, Any]:
     """What is known beyond the columns: the news, and what they do not speak of."""
     sources = {
-        **(before.get("sources") or {}),
-        **{name: one for name, one in (news.get("sources") or {}).items() if name in changed},
+        **_sources(before),
+        **{name: one for name, one in _sources(news).items() if name in changed},
     }
     merged = {**{k: v for k, v in before.items() if k not in _OF_READING}, **news}
     if sources:

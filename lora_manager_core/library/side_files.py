@@ -1,7 +1,8 @@
 """Finds and reads the files other programs leave beside an adapter, and the picture that shows it.
 
-Each kind of file is translated by `side_formats`; here the translations meet: for every field the
-first source that says something wins, in the order of `SOURCES`, so poorer never overwrites richer.
+Each kind of file is made JSON by `side_json` and translated by `side_formats`; here they meet: for
+every field the first source that says something wins, in the order of `RANKS`, so poorer never
+overwrites richer.
 """
 
 from __future__ import annotations
@@ -13,11 +14,20 @@ from typing import Any
 
 import orjson
 
-from lora_manager_core.library.side_formats import READERS, Told, plain_text
+from lora_manager_core.library.side_formats import (
+    READERS,
+    Told,
+    plain_text,
+    read_civitai_version,
+)
+from lora_manager_core.library.side_json import decoded, read_object
 
 MAX_SIDE_FILE_BYTES = 4 * 1024 * 1024  # a Civitai answer with many pictures stays far below
 MAX_EXTRA_BYTES = 16 * 1024  # of unknown fields kept per source
+_MAX_DESCRIPTION = 50_000  # characters, as many as a person may write
 
+#: The source that is no file: what a provider said when it was asked for the hash.
+LOOK_UP = "look-up"
 # Richest first. What only a person writes (activation text, weight, notes) stands in one of them.
 SOURCES = (
     (".civitai.info", "civitai.info"),
@@ -26,6 +36,9 @@ SOURCES = (
     (".cm-info.json", "cm-info.json"),
     (".swarm.json", "swarm.json"),
 )
+#: All sources, richest first. What people may have written in their programs comes before what a
+#: provider tells everybody; after the last one comes the model file itself.
+RANKS = ("civitai.info", "metadata.json", "json", "cm-info.json", LOOK_UP, "swarm.json", "txt")
 _PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "mp4", "webm")
 #: Endings of pictures and clips that show an adapter, the first that exists counts.
 PREVIEW_ENDINGS = tuple(f".preview.{kind}" for kind in _PICTURES) + tuple(
@@ -37,7 +50,8 @@ PREVIEW_ENDINGS = tuple(f".preview.{kind}" for kind in _PICTURES) + tuple(
 class SideFacts:
     """What the side files of one adapter say; None or empty where none of them does.
 
-    `base_model` is the raw label of the source. `nsfw_level` is Civitai's bit (1 PG, 2 PG-13, 4 R,
+    `base_model` is the raw label of the source. `model_id` and `version_id` are Civitai's, of one
+    source. `nsfw_level` is Civitai's bit (1 PG, 2 PG-13, 4 R,
     8 X, 16 XXX), 0 when unknown. `published_at` is RFC 3339 in UTC. `sha256` is a hint: it
     belongs to the file the side file was written for. `stats` holds Civitai's counters. `extra`
     has `civitai` (ids) and, per source, small unknown fields. `sources` says which file each field
@@ -57,9 +71,15 @@ class SideFacts:
     published_at: str | None = None
     activation_text: str | None = None
     preferred_weight: float | None = None
+    weight_min: float | None = None
+    weight_max: float | None = None
+    weight_te: float | None = None
+    favorite: bool = False
     negative_prompt: str | None = None
     notes: str | None = None
     sha256: str | None = None
+    model_id: int | None = None
+    version_id: int | None = None
     download_url: str | None = None
     stats: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
@@ -71,11 +91,14 @@ class SideFacts:
     problems: tuple[str, ...] = ()
 
 
-def read_side_files(folder: str, stem: str, names: Mapping[str, str]) -> SideFacts:
+def read_side_files(
+    folder: str, stem: str, names: Mapping[str, str], look_up: Mapping[str, Any] | None = None
+) -> SideFacts:
     """Read what lies beside `<stem>.safetensors` in `folder`; never raises for what files contain.
 
     `names` maps lower-cased file names of that folder to their real spelling: the folder is not
-    listed here.
+    listed here. `look_up` is a provider's answer for this very file, in the form of a Civitai
+    version.
     """
     key = stem.lower()
     problems: list[str] = []
@@ -90,7 +113,7 @@ def read_side_files(folder: str, stem: str, names: Mapping[str, str]) -> SideFac
         if read is None:
             continue
         raw, mtime_ns, size = read
-        document = _parse(raw, name, problems)
+        document = read_object(raw, name, problems)
         if document is None:
             continue
         told.append((source, READERS[source](document, stem, _version_id(told))))
@@ -99,6 +122,9 @@ def read_side_files(folder: str, stem: str, names: Mapping[str, str]) -> SideFac
     text = names.get(key + ".txt")
     if text is not None:
         told.append(("txt", _read_text(folder, text, problems)))
+    if look_up is not None:
+        told.append((LOOK_UP, read_civitai_version(dict(look_up), stem, None)))
+    told.sort(key=lambda one: RANKS.index(one[0]))
     preview = preview_of(stem, names)
     return _merged(
         told,
@@ -133,34 +159,11 @@ def _read(path: str, name: str, problems: list[str]) -> tuple[bytes, int, int] |
     return None
 
 
-def _parse(raw: bytes, name: str, problems: list[str]) -> dict[str, Any] | None:
-    try:
-        document = orjson.loads(raw.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError as error:
-        problems.append(f"{name} is not valid JSON ({error.msg})")
-        return None
-    if not isinstance(document, dict):
-        problems.append(f"{name} is not a JSON object")
-        return None
-    if b"\\u0000" in raw:  # PostgreSQL stores no NUL
-        return dict(without_nul(document))
-    return document
-
-
-def without_nul(value: Any) -> Any:
-    """The same JSON value with NUL characters taken out of every text."""
-    if isinstance(value, str):
-        return value.replace("\0", "")
-    if isinstance(value, dict):
-        return {key.replace("\0", ""): without_nul(item) for key, item in value.items()}
-    return [without_nul(item) for item in value] if isinstance(value, list) else value
-
-
 def _read_text(folder: str, name: str, problems: list[str]) -> Told:
     read = _read(os.path.join(folder, name), name, problems)  # noqa: PTH118  as above
     if read is None:
         return Told()
-    text = read[0].decode("utf-8-sig", errors="replace").replace("\0", "").strip()
+    text = decoded(read[0], name, problems).replace("\0", "").strip()
     return Told({"description": text} if text else {})
 
 
@@ -182,10 +185,12 @@ def _merged(told: list[tuple[str, Told]], **found: Any) -> SideFacts:
             if value and name not in fields:
                 fields[name] = value
                 sources[name] = source
-        if one.model_id is not None:
-            ids.setdefault("model_id", one.model_id)
-        if one.version_id is not None:
-            ids.setdefault("version_id", one.version_id)
+        if one.model_id is not None and ids.get("model_id", one.model_id) == one.model_id:
+            ids["model_id"] = one.model_id
+            if one.version_id is not None:
+                ids.setdefault("version_id", one.version_id)
+        elif one.version_id is not None and not ids:
+            ids["version_id"] = one.version_id
         if one.rest:
             kept = _small(one.rest)
             if kept:
@@ -195,14 +200,17 @@ def _merged(told: list[tuple[str, Told]], **found: Any) -> SideFacts:
     if "description" in fields and sources["description"] != "txt":
         fields["description"] = plain_text(fields["description"]) or None
     about = fields.pop("version_description", None)
-    sources.pop("version_description", None)
+    about_source = sources.pop("version_description", "")
     if about:
         about = plain_text(about)
         if not fields.get("description"):
             fields["description"] = about or None
+            sources["description"] = about_source
         elif about and about != fields["description"] and len(about) <= MAX_EXTRA_BYTES:
             extra["version_description"] = about
-    return SideFacts(**fields, extra=extra, sources=sources, **found)
+    if fields.get("description"):
+        fields["description"] = fields["description"][:_MAX_DESCRIPTION]
+    return SideFacts(**fields, **ids, extra=extra, sources=sources, **found)
 
 
 def _small(rest: dict[str, Any]) -> dict[str, Any]:

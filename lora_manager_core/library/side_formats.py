@@ -1,8 +1,14 @@
 """Translates the side files of other programs into one vocabulary, one reader per format.
 
-Formats: Civitai REST API (`/model-versions/:id` in `.civitai.info`, `/models/:id` in `.json`),
-A1111 user metadata (`.json`), ComfyUI-Lora-Manager (`.metadata.json`), StabilityMatrix
-(`.cm-info.json`), SwarmUI (`.swarm.json`). Readers expect any type anywhere and never raise.
+Formats, and where their fields are defined: Civitai's REST API (developer.civitai.com, site
+reference; `/model-versions/:id` in `.civitai.info`, `/models/:id` in `.json`), A1111's user
+metadata (`.json`; AUTOMATIC1111/stable-diffusion-webui
+extensions-builtin/Lora/ui_edit_user_metadata.py),
+ComfyUI-Lora-Manager (`.metadata.json`; willmiao/ComfyUI-Lora-Manager py/utils/models.py),
+StabilityMatrix (`.cm-info.json`; LykosAI/StabilityMatrix
+StabilityMatrix.Core/Models/ConnectedModelInfo.cs), SwarmUI (`.swarm.json`). Of these only
+ComfyUI-Lora-Manager knows favourites, and none knows ratings. Readers expect any type anywhere and
+never raise.
 """
 
 from __future__ import annotations
@@ -35,6 +41,7 @@ class Told:
 
 def plain_text(markup: str) -> str:
     """HTML as text: blocks become lines, tags go, entities are resolved."""
+    markup = markup[:_MAX_MARKUP]
     if "<" in markup:
         markup = _UNSEEN.sub("", markup)
         markup = _BREAKS.sub("\n", markup)
@@ -45,9 +52,11 @@ def plain_text(markup: str) -> str:
     return _BLANK_LINES.sub("\n\n", markup).strip()
 
 
-_UNSEEN = re.compile(r"<(script|style)\b[^>]*>.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.I | re.S)
-_BREAKS = re.compile(r"<br\b[^>]*>|</(?:p|div|li|ul|ol|h[1-6]|tr|blockquote|pre)\s*>", re.I)
-_TAGS = re.compile(r"</?[a-z!][^>]*>", re.I)
+_MAX_MARKUP = 1_000_000  # characters; what is kept of a description is far less
+# `[^<>]`, not `[^>]`: a text of a million `<a` would be searched to its end from each of them.
+_UNSEEN = re.compile(r"<(script|style)\b[^<>]*>.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.I | re.S)
+_BREAKS = re.compile(r"<br\b[^<>]*>|</(?:p|div|li|ul|ol|h[1-6]|tr|blockquote|pre)\s*>", re.I)
+_TAGS = re.compile(r"</?[a-z!][^<>]*>", re.I)
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 
 # Civitai's words for the level, as older files have them.
@@ -57,7 +66,10 @@ _BULKY = frozenset(("images", "files", "modelVersions", "gallery", "covers", "tr
 
 
 def read_civitai_version(document: Json, stem: str, version_id: int | None) -> Told:
-    """`.civitai.info`: one version, with a short form of its model inside."""
+    """`.civitai.info`, and what Civitai says of a hash: a version with a short form of its model.
+
+    SD.Next and Civitai Helper write such files too.
+    """
     model = _object(document.get("model"))
     told = _version(document, stem)
     told.model_id = _whole(document.get("modelId")) or _whole(model.get("id"))
@@ -78,6 +90,9 @@ def read_json(document: Json, stem: str, version_id: int | None) -> Told:
         else:
             told = Told(rest={k: v for k, v in document.items() if k not in _BULKY})
             told.fields["description"] = _text(document.get("description"))
+            told.fields["sha256"] = _sha256(document.get("sha256"))
+            told.model_id = _whole(document.get("modelId"))
+            told.version_id = _whole(document.get("modelVersionId"))
         return _with_user_words(told, document)
     version = _version_of(versions, stem, version_id)
     told = _version(version, stem) if version is not None else Told()
@@ -105,8 +120,16 @@ def read_lora_manager(document: Json, stem: str, version_id: int | None) -> Told
             fields[name] = value
     if not fields.get("nsfw_level"):
         fields["nsfw_level"] = _nsfw(document.get("preview_nsfw_level"))
-    fields["preferred_weight"] = _usage_strength(document.get("usage_tips"))
+    tips = _usage_tips(document.get("usage_tips"))
+    fields["preferred_weight"] = _number(tips.get("strength")) or None
+    fields["weight_te"] = _number(tips.get("clip_strength"))
+    fields["weight_min"] = _number(tips.get("strength_min"))
+    fields["weight_max"] = _number(tips.get("strength_max"))
+    fields["favorite"] = document.get("favorite") is True
     told.rest = {k: v for k, v in document.items() if k not in _LORA_MANAGER_FIELDS}
+    kept = {k: v for k, v in tips.items() if k not in _USAGE_TIPS}
+    if kept:
+        told.rest["usage_tips"] = kept
     return told
 
 
@@ -119,7 +142,7 @@ def read_stability_matrix(document: Json, stem: str, version_id: int | None) -> 
         "version_name": _text(document.get("VersionName")),
         "description": _text(document.get("ModelDescription")),
         "version_description": _text(document.get("VersionDescription")),
-        "author_username": _text(document.get("Author")),
+        "author_username": _text(document.get("AuthorUsername")) or _text(document.get("Author")),
         "tags": _texts(document.get("Tags")),
         "trained_words": _texts(document.get("TrainedWords")),
         "base_model": _text(document.get("BaseModel")),
@@ -172,11 +195,14 @@ _MODEL_FIELDS = frozenset((
 ))  # fmt: skip
 _LORA_MANAGER_FIELDS = frozenset((
     "model_name", "modelDescription", "base_model", "tags", "notes", "sha256", "civitai",
-    "preview_nsfw_level", "file_path", "file_name", "size", "modified", "preview_url",
+    "preview_nsfw_level", "file_path", "file_name", "size", "modified", "preview_url", "favorite",
+    "usage_tips",
 ))  # fmt: skip
+_USAGE_TIPS = frozenset(("strength", "strength_min", "strength_max", "clip_strength"))
 _STABILITY_MATRIX_FIELDS = frozenset((
     "ModelId", "ModelName", "UserTitle", "ModelDescription", "VersionId", "VersionName", "Nsfw",
-    "VersionDescription", "Author", "Tags", "TrainedWords", "BaseModel", "Hashes", "Stats",
+    "VersionDescription", "Author", "AuthorUsername", "Tags", "TrainedWords", "BaseModel", "Hashes",
+    "Stats",
 ))  # fmt: skip
 _SWARM_FIELDS = frozenset((
     "title", "description", "author", "trigger_phrase", "tags", "architecture", "date",
@@ -269,10 +295,13 @@ def _text(value: Any) -> str | None:
     return (value.strip() or None) if isinstance(value, str) else None
 
 
+_MOST_TEXTS = 1000  # as many tags as a person may give
+
+
 def _texts(value: Any) -> tuple[str, ...]:
     """A list of texts without blanks and repeats; Civitai's tags may be objects with a name."""
     found: dict[str, None] = {}
-    for item in _list(value):
+    for item in _list(value)[:_MOST_TEXTS]:
         text = _text(item.get("name") if isinstance(item, dict) else item)
         if text is not None:
             found[text] = None
@@ -280,7 +309,8 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _split(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    parts = (part.strip() for part in text.split(",", _MOST_TEXTS)[:_MOST_TEXTS])
+    return tuple(dict.fromkeys(part for part in parts if part))
 
 
 def _number(value: Any) -> float | None:
@@ -288,13 +318,14 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
 
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 < value < 2**63 else None
 
 
 def _nsfw(value: Any) -> int:
@@ -342,13 +373,12 @@ def _moment(value: Any) -> str | None:
 _FRACTION = re.compile(r"\.(\d+)")
 
 
-def _usage_strength(value: Any) -> float | None:
+def _usage_tips(value: Any) -> Json:
     """`usage_tips` is JSON in a text: {"strength": 0.8, …}."""
     text = _text(value)
     if text is None or len(text) > 2000:
-        return None
+        return {}
     try:
-        tips = orjson.loads(text)
+        return _object(orjson.loads(text))
     except orjson.JSONDecodeError:
-        return None
-    return _number(_object(tips).get("strength"))
+        return {}

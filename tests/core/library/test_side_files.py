@@ -120,24 +120,28 @@ class TestOtherPrograms:
         facts = read(
             metadata__json={
                 "model_name": "Mine", "base_model": "Unknown", "sha256": SHA, "tags": ["own"],
-                "notes": "n", "usage_tips": '{"strength":0.6}', "civitai": VERSION,
+                "notes": "n", "civitai": VERSION,
+                "usage_tips": '{"strength":0.6,"strength_min":0.2,"clip_strength":1,"clip_skip":2}',
                 "preview_nsfw_level": 8, "modelDescription": "<b>d</b>", "favorite": True,
             }
         )  # fmt: skip
         assert (facts.name, facts.base_model, facts.tags) == ("Mine", "Pony", ("own",))
         assert (facts.notes, facts.preferred_weight, facts.description) == ("n", 0.6, "d")
-        assert facts.extra["metadata.json"]["favorite"] is True
+        assert (facts.weight_min, facts.weight_max, facts.weight_te) == (0.2, None, 1.0)
+        assert facts.favorite is True
+        assert facts.extra["metadata.json"] == {"usage_tips": {"clip_skip": 2}}
 
     def test_stability_matrix(self, read) -> None:
         facts = read(
             cm_info__json={
                 "ModelId": 11, "ModelName": "Hero", "VersionId": 22, "VersionName": "v2",
                 "BaseModel": "Pony", "Tags": ["t"], "TrainedWords": ["w"], "Nsfw": True,
+                "AuthorUsername": "somebody",
                 "Hashes": {"SHA256": SHA.upper()}, "Stats": {"DownloadCount": 3},
             }
         )  # fmt: skip
         assert (facts.name, facts.version_name, facts.base_model) == ("Hero", "v2", "Pony")
-        assert (facts.sha256, facts.nsfw_level) == (SHA, 4)
+        assert (facts.sha256, facts.nsfw_level, facts.author_username) == (SHA, 4, "somebody")
         assert facts.stats == {"downloadCount": 3}
         assert facts.extra["civitai"] == {"model_id": 11, "version_id": 22}
 
@@ -186,8 +190,8 @@ class TestProblems:
         ("raw", "problem"),
         [(b"{nope", "not valid JSON"), (b"[1]", "not a JSON object"), (b"", "not valid JSON"),
          (b'{"a":"' + b"x" * 4_200_000 + b'"}', "larger than 4 MB"),
-         (b'{"a":"\xff"}', "not valid")],
-        ids=["broken", "a list", "empty", "huge", "not UTF-8"],
+         (b"[" * 100_000, "not valid JSON")],
+        ids=["broken", "a list", "empty", "huge", "deep"],
     )  # fmt: skip
     def test_are_reported_and_the_next_file_speaks(self, read, raw: bytes, problem: str) -> None:
         facts = read(civitai__info=raw, json={"notes": "n"})
@@ -242,6 +246,49 @@ class TestProblems:
         assert facts.extra["json"] == {"x": [""]}
 
 
+class TestEncodings:
+    @pytest.mark.parametrize(
+        "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
+    )
+    def test_of_windows_are_read(self, read, encoding: str) -> None:
+        facts = read(json='{"notes": "für"}'.encode(encoding), txt="schön".encode(encoding))
+        assert facts.notes == "für"
+        if encoding != "utf-16-le":  # a text without a mark says nothing of its encoding
+            assert facts.description is not None
+        guessed = [problem for problem in facts.problems if "Windows-1252" in problem]
+        assert len(guessed) == (2 if encoding == "cp1252" else 0)
+
+    @pytest.mark.parametrize(
+        ("raw", "kept"),
+        [(b'{"notes": "n", "x": NaN}', {"x": None}),
+         (b'{"notes": "n", "x": -Infinity}', {"x": None}),
+         (b'{"notes": "n", "x": "\\ud83d"}', {"x": "?"}),
+         (b'{"notes": "n", "x": 1e999}', {"x": None}),
+         (b'{"notes": "n", "x": NaN, "y": ' + b"9" * 400 + b"}", {"x": None, "y": None})],
+        ids=["NaN", "infinity", "half a character", "too large", "whole and too large"],
+    )  # fmt: skip
+    def test_what_python_writes_beyond_json_is_read(self, read, raw: bytes, kept: Any) -> None:
+        facts = read(json=raw)
+        assert (facts.notes, facts.problems) == ("n", ())
+        assert facts.extra["json"] == kept
+
+
+class TestLookUp:
+    def test_fills_what_people_did_not_write(self, tmp_path: Path) -> None:
+        (tmp_path / "hero.json").write_text('{"description": "mine", "modelId": 11}')
+        (tmp_path / "hero.txt").write_text("poor")
+        names = {"hero.json": "hero.json", "hero.txt": "hero.txt"}
+        facts = read_side_files(str(tmp_path), "hero", names, VERSION)
+        assert (facts.description, facts.trained_words) == ("mine", ("hero", "cape"))
+        assert facts.sources["trained_words"] == "look-up"
+        assert (facts.model_id, facts.version_id) == (11, 22)
+
+    def test_another_models_version_is_not_mixed_in(self, tmp_path: Path) -> None:
+        (tmp_path / "hero.json").write_text('{"modelId": 7}')
+        facts = read_side_files(str(tmp_path), "hero", {"hero.json": "hero.json"}, VERSION)
+        assert (facts.model_id, facts.version_id) == (7, None)
+
+
 class TestPreview:
     @pytest.mark.parametrize(
         ("files", "chosen"),
@@ -257,7 +304,7 @@ class TestPlainText:
     @pytest.mark.parametrize(
         ("markup", "text"),
         [
-            ("<p>a</p><p>b</p>", "a\nb"), ("a<br/>b", "a\nb"),
+            ("<a" * 1_000_000, "<a" * 500_000), ("<p>a</p><p>b</p>", "a\nb"), ("a<br/>b", "a\nb"),
             ("<ul><li>a</li><li>b</li></ul>", "a\nb"),
             ("1 < 2 &lt; 3", "1 < 2 < 3"), ("<!-- x -->y<style>p{}</style>", "y"),
             ("<script>alert(1)", ""), ("a\n\n\n\nb", "a\n\nb"), ('<a href="x>y">z</a>', 'y">z'),
