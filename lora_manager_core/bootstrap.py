@@ -17,6 +17,7 @@ from lora_manager_core.backends.registry import BackendRegistry
 from lora_manager_core.bootstrap_archives import add_archives, journals
 from lora_manager_core.bootstrap_recommendations import add_embeddings, add_recommendations
 from lora_manager_core.common.paths import is_inside
+from lora_manager_core.common.thumbnails import ThumbnailFolder
 from lora_manager_core.compose.injection import InjectionService
 from lora_manager_core.compose.schemas import DeliveryRequest, DeliveryStarted
 from lora_manager_core.compose.service import ComposeService
@@ -45,7 +46,6 @@ from lora_manager_core.generation.reuse import ReuseService
 from lora_manager_core.generation.service import GenerationService
 from lora_manager_core.generation.sweep import SweepMode
 from lora_manager_core.generation.sweep_job import SweepJob
-from lora_manager_core.generation.thumbnails import ThumbnailFolder
 from lora_manager_core.generation.usage import UsageRecorder
 from lora_manager_core.import_export.archive_jobs import ArchiveJobs
 from lora_manager_core.import_export.backups.schedule import BackupScheduler

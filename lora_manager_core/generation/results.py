@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from lora_manager_core.common.thumbnails import ThumbnailFolder
 from lora_manager_core.common.words import search_words
 from lora_manager_core.db.models import ResultImage
 from lora_manager_core.db.unit_of_work import Database, ReadSession
@@ -20,7 +21,6 @@ from lora_manager_core.generation.result_schemas import (
     ResultListQuery,
     ResultUpdate,
 )
-from lora_manager_core.generation.thumbnails import ThumbnailFolder
 
 
 class ResultService:
@@ -148,7 +148,8 @@ class ResultService:
 
     def thumbnail(self, job_id: str, number: int, size: int) -> Path:
         """The file of a small copy; raises as `image` and `ThumbnailFolder.get` do."""
-        return self._thumbnails.get(job_id, number, size, self.image(job_id, number))
+        picture = self.image(job_id, number)
+        return self._thumbnails.get(job_id, number, size, lambda: picture.open("rb"))
 
     def remove_leftovers(self) -> None:
         """Remove what dead processes left unfinished."""

@@ -8,6 +8,7 @@ from fastapi import Body, Depends, Path, Query
 from starlette.responses import Response
 
 from lora_manager_core.common.schema import Problem
+from lora_manager_core.common.thumbnails import MEDIA_TYPE
 from lora_manager_core.generation.result_schemas import (
     DeletedFiles,
     ResultAnswer,
@@ -21,7 +22,6 @@ from lora_manager_core.generation.result_schemas import (
 )
 from lora_manager_core.generation.results import ResultService
 from lora_manager_core.generation.reuse import ReuseService
-from lora_manager_core.generation.thumbnails import MEDIA_TYPE
 from lora_manager_core.web.deps import JsonResponse, Provided, api_url
 from lora_manager_core.web.files import IMMUTABLE, FileAnswer
 from lora_manager_core.web.query import QueryParameters
