@@ -20,6 +20,12 @@ from lora_manager_core.db.models import Base
 from lora_manager_core.db.unit_of_work import Database
 from tests.conftest import DATABASES
 
+# `_indexes` compares those.
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:{told} expression-based index")
+    for told in ("autogenerate skipping metadata-specified", "Skipped unsupported reflection of")
+]
+
 #: What the revisions make by hand for search; the models do not know it.
 _SEARCH_TABLES = "adapters_fts"
 _SEARCH_INDEX = "ix_adapters_search_text"

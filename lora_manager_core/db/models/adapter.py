@@ -31,7 +31,7 @@ class Adapter(Base):
     `pk` is the row number that the full-text index points to; `id` is what the world sees.
     `name_key` and `version_key` are the name without case and the version with null as "".
     `edited_fields` names what a person set: a scan never writes those. `use_count` and
-    `last_used_at` are those of `run_adapters`, kept in step by whoever writes runs.
+    `last_used_at` are those of `run_adapters`, kept in step by triggers of the database.
     `file_sha256_state` is `pending`, `done`, or `failed` for the reason `file_sha256_problem`.
     `tensors_sha256` is the hash of a safetensors file behind its header, `autov3` its beginning.
     `source_model_id` and `source_version_id` are those of Civitai.
@@ -131,6 +131,8 @@ class Adapter(Base):
         ),
         Index("ix_adapters_by_size", text("file_size DESC"), "name_key"),
         Index("ix_adapters_by_use", text("use_count DESC"), "name_key"),
+        Index("ix_adapters_by_last_use", text("coalesce(last_used_at, '') DESC"), "name_key"),
+        Index("ix_adapters_by_rating", text("coalesce(rating, 0) DESC"), "name_key"),
         Index("ix_adapters_by_sha256", "primary_file_sha256"),
         Index("ix_adapters_by_source_model", "source_model_id"),
         Index("ix_adapters_by_base_model", "base_model", "name_key"),
