@@ -19,6 +19,8 @@ from lora_manager_core.import_export.backups.routes import router as backup_rout
 from lora_manager_core.import_export.exports.routes import router as export_router
 from lora_manager_core.import_export.imports.routes import UPLOADS
 from lora_manager_core.import_export.imports.routes import router as import_router
+from lora_manager_core.library.previews.routes import LARGER
+from lora_manager_core.library.previews.routes import router as previews_router
 from lora_manager_core.library.routes import router as library_router
 from lora_manager_core.progress.routes import router as progress_router
 from lora_manager_core.recommendations.answers.routes import router as answers_router
@@ -36,6 +38,7 @@ from lora_manager_core.web.session import router as session_router
 _ROUTERS: tuple[APIRouter, ...] = (
     # Before `adapters_router`, whose `/adapters/{id}` would take its paths.
     library_router,
+    previews_router,
     adapters_router,
     compose_router,
     deliveries_router,
@@ -65,7 +68,7 @@ def build_api(services: ServiceRegistry, access: Access) -> FastAPI:
         description="LoRA library, composition and generation for SD.Next.",
         middleware=[
             Middleware(CatchAllMiddleware),
-            Middleware(BodyLimitMiddleware, uploads=UPLOADS),
+            Middleware(BodyLimitMiddleware, uploads=UPLOADS, larger=[LARGER]),
             Middleware(NulMiddleware),
         ],
     )

@@ -16,6 +16,7 @@ from lora_manager_core.backends.prompt_names import sdnext_prompt_names
 from lora_manager_core.backends.registry import BackendRegistry
 from lora_manager_core.bootstrap_archives import add_archives, journals
 from lora_manager_core.bootstrap_recommendations import add_embeddings, add_recommendations
+from lora_manager_core.bootstrap_side import add_side_services
 from lora_manager_core.common.paths import is_inside
 from lora_manager_core.common.thumbnails import ThumbnailFolder
 from lora_manager_core.compose.injection import InjectionService
@@ -226,6 +227,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     add_recommendations(services, roots, active_set, loaded_base_model)
     thumbnails = ThumbnailFolder(settings.data_dir / "thumbnails")
     results = services.add(ResultService(database, pictures, thumbnails))
+    add_side_services(services, roots, thumbnails)
     services.add(ReuseService(results, active_set))
     add_archives(services, runner, queue, roots, pictures)
     return Application(settings, database, services)

@@ -22,6 +22,7 @@
     │   ├── LibraryChanged                409 library_changed
     │   ├── JobAlreadyFinished            409 job_already_finished
     │   └── NothingToRetry                409 nothing_to_retry
+    ├── WrongMediaType                    415 unsupported_media_type
     ├── Unprocessable                     422 unprocessable
     │   ├── IdempotencyKeyReused          422 idempotency_key_reused
     │   └── TargetNotAllowed              422 target_not_allowed
@@ -201,6 +202,14 @@ class NothingToRetry(Conflict):
     """The delivery has not ended, or it succeeded."""
 
     code = "nothing_to_retry"
+
+
+class WrongMediaType(LoraManagerError):
+    """A file of a kind that is not taken here."""
+
+    status = 415
+    code = "unsupported_media_type"
+    title = "Wrong media type"
 
 
 class Unprocessable(LoraManagerError):

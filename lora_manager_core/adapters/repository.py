@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 from typing import cast as cast_type
@@ -43,7 +44,10 @@ _BOOLEAN_INDEXES = tuple(
 )
 # Plain SQL on purpose: for sixty columns SQLAlchemy needs longer to build the statement and its
 # cache key than SQLite to run it. The columns are our own names, the row numbers are integers.
-_RECORDS_SQL = f"SELECT pk, {', '.join(RECORD_COLUMNS)}, preview_path FROM adapters WHERE pk IN "
+_RECORDS_SQL = (
+    f"SELECT pk, {', '.join(RECORD_COLUMNS)}, preview_path, side_signature, file_mtime_ns "
+    "FROM adapters WHERE pk IN "
+)
 _FULL_TEXT = table("adapters_fts", column("rowid"), column("adapters_fts"))
 #: Shortest word the trigram index can find.
 _TRIGRAM = 3
@@ -227,14 +231,17 @@ class Adapters:
 
 
 def _record_from_row(row: Sequence[Any]) -> dict[str, Any]:
-    values = list(row[:-1])
+    *values, preview_path, side_signature, mtime_ns = row
     for index in _JSON_INDEXES:
         if values[index] is not None:
             values[index] = orjson.Fragment(values[index])
     for index in _BOOLEAN_INDEXES:
         values[index] = bool(values[index])
     record = dict(zip(RECORD_COLUMNS, values, strict=True))
-    record["preview_url"] = f"/adapters/{record['id']}/preview" if row[-1] else None
+    record["preview_url"] = None
+    if preview_path:  # the address changes with whatever lies beside the model
+        version = zlib.crc32(f"{preview_path}|{side_signature}|{mtime_ns}".encode())
+        record["preview_url"] = f"/adapters/{record['id']}/preview?v={version:08x}"
     return record
 
 

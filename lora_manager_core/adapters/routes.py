@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Body, Depends, Query
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.schemas import (
@@ -111,13 +111,6 @@ def activate_adapter(service: Service, url: ApiUrl, adapter_id: str, place: Plac
 def deactivate_adapter(service: Service, url: ApiUrl, adapter_id: str, place: Place) -> Response:
     """Take an adapter out of the active set."""
     return _answer(service.activate(adapter_id, False, place), url)
-
-
-@router.get("/{adapter_id}/preview", responses=_NOT_FOUND)
-def get_preview(service: Service, adapter_id: str) -> FileResponse:
-    """The preview picture or video beside the model file; ranges and ETag are honoured."""
-    headers = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
-    return FileResponse(service.preview_path(adapter_id), headers=headers)
 
 
 def _answer(record: dict[str, Any], url: str, status: int = 200) -> Response:

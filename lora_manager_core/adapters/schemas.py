@@ -186,7 +186,9 @@ class AdapterRecord(BaseModel):
     weight_max: float | None
     weight_te: float | None
     trigger_groups: list[TriggerGroup]
-    preview_url: str | None = Field(description="Path of the preview, if there is one.")
+    preview_url: str | None = Field(
+        description="Address of the preview, if there is one; `&width=256` gives a small copy."
+    )
     file_state: Literal["present", "missing", "changed"]
     file_problem: str | None = Field(description="Why the file cannot be read, if it cannot.")
     prompt_name: str | None = Field(description="What SD.Next resolves to this very file.")

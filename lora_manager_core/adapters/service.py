@@ -91,17 +91,6 @@ class AdapterService:
         with self._database.read() as session:
             return Adapters(session).tags()
 
-    def preview_path(self, adapter_id: str) -> Path:
-        """The preview file of an adapter, checked to lie in a library root."""
-        with self._database.read() as session:
-            adapter = _require(Adapters(session), adapter_id)
-        if not adapter.preview_path:
-            raise NotFound("This adapter has no preview picture.")
-        path = require_inside(adapter.preview_path, self._library_roots(), "The preview")
-        if not path.is_file():
-            raise NotFound("The preview picture is gone; scan the library again.")
-        return path
-
     def create(self, request: AdapterCreate) -> dict[str, Any]:
         """Add an adapter for a file of the library, or adopt the untouched one a scan made.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,15 +17,21 @@ class BodyLimitMiddleware:
     """Answers 413 when the body is larger than allowed, by its length or while it is read.
 
     `uploads` are the paths of routes whose bodies are streamed to the disk (`web.uploads`), which
-    have bounds of their own.
+    have bounds of their own; `larger` names requests with another bound, in bytes, by method and
+    path.
     """
 
     def __init__(
-        self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES, uploads: Collection[str] = ()
+        self,
+        app: ASGIApp,
+        max_bytes: int = MAX_BODY_BYTES,
+        uploads: Collection[str] = (),
+        larger: Collection[tuple[str, re.Pattern[str], int]] = (),
     ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._uploads = uploads
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer for it."""
@@ -32,8 +39,9 @@ class BodyLimitMiddleware:
             await self._app(scope, receive, send)
             return
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self._max_bytes:
-            await self._refuse(scope, receive, send)
+        limit = self._limit(scope)
+        if not length.isdigit() or int(length) > limit:
+            await self._refuse(limit, scope, receive, send)
             return
         seen = 0
         too_large = False
@@ -42,7 +50,7 @@ class BodyLimitMiddleware:
             nonlocal seen, too_large
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._max_bytes:
+            if seen > limit:
                 too_large = True
                 return {"type": "http.disconnect"}
             return message
@@ -53,20 +61,30 @@ class BodyLimitMiddleware:
 
         await self._app(scope, _count, _send)
         if too_large:
-            await self._refuse(scope, receive, send)
+            await self._refuse(limit, scope, receive, send)
 
     def _is_upload(self, scope: Scope) -> bool:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        return scope["method"] == "POST" and path in self._uploads
+        return scope["method"] == "POST" and _path(scope) in self._uploads
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _limit(self, scope: Scope) -> int:
+        for method, path, max_bytes in self._larger:
+            if scope["method"] == method and path.fullmatch(_path(scope)):
+                return max_bytes
+        return self._max_bytes
+
+    async def _refuse(self, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
         answer = ProblemResponse(
             413,
             "too_large",
             "Request too large",
-            f"The request body is larger than {self._max_bytes // 2**20} MiB.",
+            f"The request body is larger than {limit // 2**20} MiB.",
         )
         await answer(scope, receive, send)
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 class NulMiddleware:
