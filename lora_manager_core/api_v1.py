@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from lora_manager_core import __version__
 from lora_manager_core.adapters.routes import router as adapters_router
+from lora_manager_core.adapters.undo.routes import router as undo_router
 from lora_manager_core.compose.routes import router as compose_router
 from lora_manager_core.dashboard.routes import router as dashboard_router
 from lora_manager_core.deliveries.routes import router as deliveries_router
@@ -36,8 +37,9 @@ from lora_manager_core.web.limits import BodyLimitMiddleware, NulMiddleware
 from lora_manager_core.web.session import router as session_router
 
 _ROUTERS: tuple[APIRouter, ...] = (
-    # Before `adapters_router`, whose `/adapters/{id}` would take its paths.
+    # Before `adapters_router`, whose `/adapters/{id}` would take their paths.
     library_router,
+    undo_router,
     previews_router,
     adapters_router,
     compose_router,

@@ -8,8 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from lora_manager_core.adapters.active_set import ActiveSetService
+from lora_manager_core.adapters.bulk import BulkService
 from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.adapters.service import AdapterService
+from lora_manager_core.adapters.undo.deletions import DELETE, Deletions
+from lora_manager_core.adapters.undo.edits import EDIT, Edits
+from lora_manager_core.adapters.undo.recorder import UndoRecorder
+from lora_manager_core.adapters.undo.service import UndoService
 from lora_manager_core.backends.base import GenerationBackend, PromptName
 from lora_manager_core.backends.diffusers_local import DiffusersBackend
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
@@ -167,6 +172,11 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     adapters = services.add(
         AdapterService(database, roots, partial(describe_single_file, roots), removals)
     )
+    recorder = UndoRecorder()
+    services.add(BulkService(database, recorder, removals))
+    undo = services.add(UndoService(database))
+    undo.register(EDIT, Edits())
+    undo.register(DELETE, Deletions())
     active_set = ActiveSetService(database, removals)
     scan = services.add(
         LibraryScan(database, roots, partial(_prompt_names, backends), skip=[settings.data_dir])

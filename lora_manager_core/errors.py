@@ -13,6 +13,7 @@
     │   ├── JobNotFound                   404 job_not_found
     │   │   └── DeliveryNotFound          404 delivery_not_found
     │   ├── ResultNotFound                404 result_not_found
+    │   ├── UndoNotFound                  404 undo_not_found
     │   ├── ExportNotFound                404 export_not_found
     │   ├── SessionNotFound               404 session_not_found
     │   └── BackupNotFound                404 backup_not_found
@@ -20,6 +21,7 @@
     │   ├── AdapterExists                 409 adapter_exists
     │   ├── ImportConflicts               409 import_conflicts
     │   ├── LibraryChanged                409 library_changed
+    │   ├── UndoConflict                  409 undo_conflict
     │   ├── JobAlreadyFinished            409 job_already_finished
     │   └── NothingToRetry                409 nothing_to_retry
     ├── WrongMediaType                    415 unsupported_media_type
@@ -159,6 +161,12 @@ class SessionNotFound(NotFound):
     title = "Recommendation session not found"
 
 
+class UndoNotFound(NotFound):
+    """No change that could be taken back has that id; it may have been too long ago."""
+
+    code = "undo_not_found"
+
+
 class BackupNotFound(NotFound):
     """No backup has that id."""
 
@@ -190,6 +198,12 @@ class LibraryChanged(Conflict):
 
     code = "library_changed"
     may_pass = True
+
+
+class UndoConflict(Conflict):
+    """A change cannot be taken back as things are now; nothing was done."""
+
+    code = "undo_conflict"
 
 
 class JobAlreadyFinished(Conflict):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import Body, Depends, Query
 from starlette.responses import Response
 
+from lora_manager_core.adapters.bulk import BulkService
 from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.schemas import (
     ActivateRequest,
@@ -28,6 +29,7 @@ from lora_manager_core.web.routing import guarded_router
 router = guarded_router("adapters", "/adapters")
 
 Service = Annotated[AdapterService, Depends(Provided(AdapterService))]
+Bulk = Annotated[BulkService, Depends(Provided(BulkService))]
 ApiUrl = Annotated[str, Depends(api_url)]
 _LIST_QUERY = QueryParameters(ListQuery)
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem}}
@@ -62,9 +64,9 @@ def list_tags(service: Service) -> Response:
 
 
 @router.post("/bulk", response_model=BulkAnswer, responses=_WRITE_ERRORS)
-def change_many(service: Service, request: BulkRequest) -> Response:
-    """One action on many adapters, all or nothing."""
-    return JsonResponse(service.bulk(request))
+def change_many(service: Bulk, request: BulkRequest) -> Response:
+    """One action on many adapters, all or nothing; `undo_id` takes it back."""
+    return JsonResponse(service.apply(request))
 
 
 @router.get("/{adapter_id}", response_model=AdapterAnswer, responses=_NOT_FOUND)
@@ -85,9 +87,12 @@ def update_adapter(
 
 
 @router.delete("/{adapter_id}", status_code=204, responses=_NOT_FOUND)
-def delete_adapter(service: Service, adapter_id: str) -> None:
-    """Take an adapter out of the catalogue; the model file stays."""
-    service.delete(adapter_id)
+def delete_adapter(service: Bulk, adapter_id: str) -> Response:
+    """Take an adapter out of the catalogue; the model file stays.
+
+    The header `X-Undo-Id` has the id that takes it back, see `/adapters/undo`.
+    """
+    return Response(status_code=204, headers={"X-Undo-Id": service.delete(adapter_id)})
 
 
 def _place(

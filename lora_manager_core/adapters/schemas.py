@@ -227,3 +227,4 @@ class BulkAnswer(BaseModel):
     action: str
     processed: int
     ids: list[str]
+    undo_id: str | None = Field(description="Takes it back (`/adapters/undo`); null: no change.")

@@ -1,6 +1,7 @@
-"""What a person does with adapters: list, find, add, change, activate, delete; alone or in bulk.
+"""What a person does with single adapters: list, find, add, change, activate.
 
-Reading model files is the library's work; it comes in as the `DescribeFile` port.
+Many at once, and deletions, are the work of `bulk`. Reading model files is the library's work; it
+comes in as the `DescribeFile` port.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.adapters.schemas import (
     AdapterCreate,
-    AdapterFields,
     AdapterUpdate,
-    BulkRequest,
+)
+from lora_manager_core.adapters.values import (
+    assign,
+    check_name,
+    check_weight_range,
+    column_values,
+    given_values,
 )
 from lora_manager_core.adapters.writer import AdapterWriter, is_untouched
 from lora_manager_core.common.clock import utc_now
-from lora_manager_core.common.lora_tokens import unwritable_characters
 from lora_manager_core.common.paths import MODEL_SUFFIXES, path_key, require_inside
-from lora_manager_core.common.words import distinct_words
 from lora_manager_core.db.models import Adapter
 from lora_manager_core.db.unit_of_work import Database, ReadSession, WriteSession
 from lora_manager_core.errors import (
@@ -34,15 +38,11 @@ from lora_manager_core.errors import (
     AdapterNotFound,
     InvalidRequest,
     NotFound,
-    Unprocessable,
 )
 
 #: Gives the columns that a model file and its side files tell; raises OSError if it is gone.
 DescribeFile = Callable[[Path], Mapping[str, Any]]
 
-#: Fields that may be null; a null for any other field of a request is an error.
-_NULLABLE = frozenset(column.name for column in Adapter.__table__.columns if column.nullable)
-_WORD_LISTS = frozenset(("tags", "trained_words", "triggers"))
 #: Distinct filters whose counts are remembered until the catalogue changes.
 _REMEMBERED_COUNTS = 512
 
@@ -99,8 +99,8 @@ class AdapterService:
             AdapterExists: name and version are taken.
         """
         path = self._model_file(request.file_path)
-        values = _given(request, exclude={"file_path"})
-        _check(values)
+        values = given_values(request, exclude={"file_path"})
+        check_name(values)
         described = dict(self._describe_file(path))
         with self._database.write() as session:
             adapters = AdapterWriter(session)
@@ -112,7 +112,7 @@ class AdapterService:
             adapters.include(path_key(path))
             if adopted is None:
                 adapter = Adapter(
-                    **{**described, **_columns(values)},
+                    **{**described, **column_values(values)},
                     id=str(uuid.uuid4()),
                     created_at=utc_now(),
                     updated_at=utc_now(),
@@ -122,7 +122,7 @@ class AdapterService:
                 adapters.add(adapter)
             else:
                 adapter = adopted
-                _assign(adapter, values)
+                assign(adapter, values)
                 adapter.origin = "person"
                 adapters.save(adapter)
             return _record(session, adapter.id)
@@ -135,10 +135,10 @@ class AdapterService:
             AdapterNotFound: no such adapter.
             AdapterExists: the new name and version are another record's.
         """
-        values = _given(request)
+        values = given_values(request)
         if not values:
             raise InvalidRequest("The change is empty; send at least one field.")
-        _check(values)
+        check_name(values)
         with self._database.write() as session:
             adapters = AdapterWriter(session)
             adapter = _require(adapters, adapter_id)
@@ -148,18 +148,12 @@ class AdapterService:
                 taken = adapters.find_by_name(name, version)
                 if taken is not None and taken.id != adapter.id:
                     raise AdapterExists(_taken(name, version))
-            _check_range(adapter, values)
+            check_weight_range(adapter, values)
             was_active = adapter.active
-            _assign(adapter, values)
+            assign(adapter, values)
             adapters.save(adapter, retag="tags" in values)
             self._tell(session, adapter, was_active)
             return _record(session, adapter_id)
-
-    def delete(self, adapter_id: str) -> None:
-        """Take an adapter out of the catalogue; its file stays and is not listed again."""
-        with self._database.write() as session:
-            adapters = AdapterWriter(session)
-            adapters.remove([_require(adapters, adapter_id)])
 
     def activate(self, adapter_id: str, active: bool, ordinal: int | None = None) -> dict[str, Any]:
         """Put an adapter into the active set (at a place) or out of it."""
@@ -172,42 +166,6 @@ class AdapterService:
             adapters.save(adapter, retag=False)
             self._tell(session, adapter, was_active)
             return _record(session, adapter_id)
-
-    def bulk(self, request: BulkRequest) -> dict[str, Any]:
-        """Do one thing to many adapters, all of them or none.
-
-        Raises:
-            AdapterNotFound: ids are unknown (named in `unknown_ids`) and not to be passed over.
-        """
-        values = _given(request.values) if request.values is not None else {}
-        if request.action == "set" and not values:
-            raise InvalidRequest("`set` needs `values` with at least one field.")
-        if request.action in ("tag", "untag") and not request.tags:
-            raise InvalidRequest(f"`{request.action}` needs `tags`.")
-        _check(values)
-        with self._database.write() as session:
-            adapters = AdapterWriter(session)
-            found = adapters.get_many(request.lora_ids)
-            ids = [adapter.id for adapter in found]
-            unknown = sorted(set(request.lora_ids) - set(ids))
-            if unknown and not request.skip_unknown:
-                raise AdapterNotFound(
-                    f"{len(unknown)} of the ids are unknown; nothing was changed.",
-                    unknown_ids=unknown[:100],
-                )
-            if request.action in ("activate", "deactivate"):
-                active = request.action == "activate"
-                changed = [adapter.id for adapter in found if adapter.active != active]
-                adapters.set_active(ids, active)
-                self._on_activation(session, changed, active)
-            elif request.action == "delete":
-                adapters.remove(found)
-            else:
-                for adapter in found:
-                    was_active = adapter.active
-                    self._change(adapters, adapter, request, values)
-                    self._tell(session, adapter, was_active)
-        return {"success": True, "action": request.action, "processed": len(ids), "ids": ids}
 
     def excluded(self) -> list[dict[str, Any]]:
         """Files whose records were deleted."""
@@ -226,19 +184,6 @@ class AdapterService:
     def _tell(self, session: WriteSession, adapter: Adapter, was_active: bool) -> None:
         if adapter.active != was_active:
             self._on_activation(session, [adapter.id], adapter.active)
-
-    @staticmethod
-    def _change(
-        adapters: AdapterWriter, adapter: Adapter, request: BulkRequest, values: dict[str, Any]
-    ) -> None:
-        if request.action == "tag":
-            values = {"tags": [*adapter.tags, *(request.tags or ())]}
-        elif request.action == "untag":
-            gone = {tag.casefold() for tag in request.tags or ()}
-            values = {"tags": [tag for tag in adapter.tags if tag.casefold() not in gone]}
-        _check_range(adapter, values)
-        _assign(adapter, values)
-        adapters.save(adapter, retag="tags" in values)
 
     def _model_file(self, file_path: str) -> Path:
         path = require_inside(file_path, self._library_roots(), "The model file")
@@ -290,50 +235,3 @@ def _require(adapters: Adapters, adapter_id: str) -> Adapter:
 def _taken(name: str, version: str | None) -> str:
     suffix = f" in version “{version}”" if version else ""
     return f"There is already an adapter named “{name}”{suffix}; choose another name or version."
-
-
-def _given(request: AdapterFields | None, exclude: set[str] | None = None) -> dict[str, Any]:
-    if request is None:
-        return {}
-    given = request.model_dump(exclude_unset=True, exclude=exclude)
-    nulls = sorted(key for key, value in given.items() if value is None and key not in _NULLABLE)
-    if nulls:
-        raise InvalidRequest(f"These fields cannot be null: {', '.join(nulls)}.", fields=nulls)
-    return given
-
-
-def _check(values: Mapping[str, Any]) -> None:
-    unwritable = unwritable_characters(values.get("name", ""))
-    if unwritable:
-        raise Unprocessable(
-            f"A name cannot hold {' '.join(repr(c) for c in unwritable)}: "
-            "it could not be written in a prompt. Leave those characters out."
-        )
-
-
-def _check_range(adapter: Adapter, values: Mapping[str, Any]) -> None:
-    low = values.get("weight_min", adapter.weight_min)
-    high = values.get("weight_max", adapter.weight_max)
-    if low is not None and high is not None and low > high:
-        raise Unprocessable("`weight_min` is above `weight_max`; swap them.")
-
-
-def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Column values for request values: keys without case, words without repetition."""
-    columns: dict[str, Any] = {
-        key: distinct_words(value) if key in _WORD_LISTS else value for key, value in values.items()
-    }
-    if "name" in columns:
-        columns["name_key"] = columns["name"].casefold()
-    if "version" in columns:
-        columns["version_key"] = columns["version"] or ""
-    if "base_model" in columns:
-        columns["base_model_source"] = "person" if columns["base_model"] else None
-        columns["base_model_confidence"] = None
-    return columns
-
-
-def _assign(adapter: Adapter, values: Mapping[str, Any]) -> None:
-    for key, value in _columns(values).items():
-        setattr(adapter, key, value)
-    adapter.edited_fields = sorted({*adapter.edited_fields, *values})

@@ -62,12 +62,18 @@ class AdapterWriter(Adapters):
 
     def save(self, adapter: Adapter, retag: bool = True) -> None:
         """Store what was changed on a record."""
-        adapter.updated_at = utc_now()
-        adapter.search_text = search_text(adapter)
+        self.save_many([adapter], retag)
+
+    def save_many(self, adapters: Sequence[Adapter], retag: bool = True) -> None:
+        """Store what was changed on many records."""
+        now = utc_now()
+        for adapter in adapters:
+            adapter.updated_at = now
+            adapter.search_text = search_text(adapter)
         self._session.flush()
         if retag:
-            self._session.execute(delete(AdapterTag).where(AdapterTag.adapter_pk == adapter.pk))
-            self._write_tags({adapter.pk: adapter.tags})
+            self._untag([adapter.pk for adapter in adapters])
+            self._write_tags({adapter.pk: adapter.tags for adapter in adapters})
         self._bump()
 
     def set_active(self, adapter_ids: Sequence[str], active: bool) -> None:
@@ -82,21 +88,28 @@ class AdapterWriter(Adapters):
             )
         self._bump()
 
-    def remove(self, adapters: Sequence[Adapter]) -> None:
-        """Delete records and remember their files as excluded."""
-        now = utc_now()
+    def remove(self, adapters: Sequence[Adapter], exclude: bool = True) -> None:
+        """Delete records; with `exclude` their files are remembered, and not listed again."""
+        if exclude:
+            now = utc_now()
+            excluded = {a.file_key: (a.file_key, a.file_path, a.name, now) for a in adapters}
+            self.include_many(list(excluded))
+            columns = ("file_key", "file_path", "name", "excluded_at")
+            self._insert_many(ExcludedFile.__tablename__, columns, list(excluded.values()))
         for adapter in adapters:
-            self._session.merge(
-                ExcludedFile(
-                    file_key=adapter.file_key,
-                    file_path=adapter.file_path,
-                    name=adapter.name,
-                    excluded_at=now,
-                )
-            )
             self._session.delete(adapter)
         self._session.flush()
         self._bump()
+
+    def include_many(self, file_keys: Sequence[str]) -> None:
+        """Take files off the excluded list, those that are on it."""
+        for start in range(0, len(file_keys), _CHUNK):
+            chunk = file_keys[start : start + _CHUNK]
+            self._session.execute(
+                delete(ExcludedFile)
+                .where(ExcludedFile.file_key.in_(chunk))
+                .execution_options(synchronize_session=False)
+            )
 
     def include(self, file_key: str) -> bool:
         """Take a file off the excluded list; False if it was not on it."""
@@ -111,7 +124,7 @@ class AdapterWriter(Adapters):
         """Add many records that a scan found, as plain rows."""
         if not rows:
             return
-        defaults = _defaults()
+        defaults = default_row()
         self._insert_many(ADAPTERS.name, _INSERTED, [_values({**defaults, **r}) for r in rows])
         self._index_new_rows()
         tags = {row["id"]: row["tags"] for row in rows if row["tags"]}
@@ -124,9 +137,7 @@ class AdapterWriter(Adapters):
             return
         self._session.execute(update(Adapter), rows)
         retagged = {row["pk"]: row["tags"] for row in rows if "tags" in row}
-        for start in range(0, len(retagged), _CHUNK):
-            chunk = list(retagged)[start : start + _CHUNK]
-            self._session.execute(delete(AdapterTag).where(AdapterTag.adapter_pk.in_(chunk)))
+        self._untag(list(retagged))
         self._write_tags(retagged)
         self._bump()
 
@@ -143,6 +154,11 @@ class AdapterWriter(Adapters):
             chunk = adapter_ids[start : start + _CHUNK]
             query = select(Adapter.pk, Adapter.id).where(Adapter.id.in_(chunk))
             yield from self._session.execute(query)
+
+    def _untag(self, numbers: Sequence[int]) -> None:
+        for start in range(0, len(numbers), _CHUNK):
+            chunk = numbers[start : start + _CHUNK]
+            self._session.execute(delete(AdapterTag).where(AdapterTag.adapter_pk.in_(chunk)))
 
     def _write_tags(self, tags: Mapping[int, Iterable[str]]) -> None:
         rows = [
@@ -176,7 +192,7 @@ def _values(row: Mapping[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _defaults() -> dict[str, Any]:
+def default_row() -> dict[str, Any]:
     """A row in which every column but the keys has its value for "nothing known"."""
     row: dict[str, Any] = {}
     for column_ in ADAPTERS.columns:

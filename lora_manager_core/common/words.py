@@ -1,9 +1,9 @@
-"""Lists of words as people write them: tags, trigger words, what to search for."""
+"""Lists of words as people write them: tags, trigger words, what to search for; names by number."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 _SEARCHED = re.compile(r'"([^"]*)"|(\S+)')
 
@@ -27,3 +27,13 @@ def search_words(text: str) -> list[str]:
     """The words and quoted phrases of a search, without case."""
     found = (quoted or bare for quoted, bare in _SEARCHED.findall(text))
     return [word.casefold() for word in found if word.strip()]
+
+
+def numbered_name(name: str, taken: Collection[str]) -> str:
+    """`name`, or where that is taken the first free one of `name 2`, `name 3` …"""
+    if name not in taken:
+        return name
+    number = 2
+    while f"{name} {number}" in taken:
+        number += 1
+    return f"{name} {number}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from lora_manager_core.common.lora_tokens import writable_name
+from lora_manager_core.common.words import numbered_name
 
 
 def record_name(stem: str, folder: str, taken: Collection[str]) -> str:
@@ -16,13 +17,3 @@ def record_name(stem: str, folder: str, taken: Collection[str]) -> str:
     if plain not in taken:
         return plain
     return numbered_name(writable_name(f"{folder}/{plain}") if folder else plain, taken)
-
-
-def numbered_name(name: str, taken: Collection[str]) -> str:
-    """`name`, or where that is taken the first free one of `name 2`, `name 3` …"""
-    if name not in taken:
-        return name
-    number = 2
-    while f"{name} {number}" in taken:
-        number += 1
-    return f"{name} {number}"

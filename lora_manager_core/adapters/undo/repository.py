@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import delete, select, update
 
-from lora_manager_core.db.models import UndoEntry
+from lora_manager_core.adapters.writer import AdapterWriter
+from lora_manager_core.db.models import Adapter, UndoEntry
 from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
 
 OPEN = "open"
 UNDONE = "undone"
 EXPIRED = "expired"
+
+#: Rows per statement where values are listed in it (SQLite allows 32,766 parameters).
+_CHUNK = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class UndoEntries:
             UndoEntry.undone_at,
         ).order_by(UndoEntry.created_at.desc(), UndoEntry.id)
         rows = self._session.execute(query.limit(limit))
-        return [UndoSummary(*tuple(row)) for row in rows]
+        return [UndoSummary(**row) for row in rows.mappings()]
 
     def get(self, undo_id: str) -> UndoEntry | None:
         """The entry of that id, with all there was before."""
@@ -103,3 +108,28 @@ class UndoWriter(UndoEntries):
                 .execution_options(synchronize_session=False)
             )
         return old
+
+
+class RestoringWriter(AdapterWriter):
+    """The catalogue as deleted records meet it when they come back."""
+
+    def by_file(self, file_keys: Sequence[str]) -> dict[str, list[Adapter]]:
+        """The records of these files, by file."""
+        return self._by(Adapter.file_key, file_keys)
+
+    def by_name(self, names: Sequence[str]) -> dict[str, list[Adapter]]:
+        """The records of these names, all versions, by name."""
+        return self._by(Adapter.name, names)
+
+    def names_like(self, name: str) -> set[str]:
+        """The names that begin so."""
+        query = select(Adapter.name).where(Adapter.name.startswith(name, autoescape=True))
+        return set(self._session.scalars(query))
+
+    def _by(self, column: Any, values: Sequence[str]) -> dict[str, list[Adapter]]:
+        found: dict[str, list[Adapter]] = {}
+        for start in range(0, len(values), _CHUNK):
+            query = select(Adapter).where(column.in_(values[start : start + _CHUNK]))
+            for adapter in self._session.scalars(query):
+                found.setdefault(getattr(adapter, column.key), []).append(adapter)
+        return found

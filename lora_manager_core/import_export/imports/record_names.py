@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lora_manager_core.common.lora_tokens import writable_name
+from lora_manager_core.common.words import numbered_name
 from lora_manager_core.import_export.imports.placing import stem_of
 from lora_manager_core.import_export.imports.plan import ImportPlan, PlannedAdapter
 from lora_manager_core.import_export.imports.repository import KnownRecord
-from lora_manager_core.library.naming import numbered_name, record_name
+from lora_manager_core.library.naming import record_name
 
 
 def give_names(plan: ImportPlan, known: Sequence[KnownRecord], target: Path) -> None:

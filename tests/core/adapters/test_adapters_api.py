@@ -301,6 +301,7 @@ class TestBulk:
         answer = home.client.post(
             "/v1/adapters/bulk", json={"action": "activate", "lora_ids": ids}
         ).json()
+        assert answer.pop("undo_id")
         assert answer == {"success": True, "action": "activate", "processed": 3, "ids": ids}
         assert len(home.adapters(active_only=True)) == 3
 
