@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lora_manager_core.adapters.active_set import ActiveSetService
 from lora_manager_core.adapters.bulk import BulkService
@@ -62,6 +63,8 @@ from lora_manager_core.import_export.imports.staging import recover_staged
 from lora_manager_core.library.ingest import describe_single_file
 from lora_manager_core.library.scan import LibraryScan
 from lora_manager_core.library.service import LibraryService
+from lora_manager_core.library.telling import publish_library_change
+from lora_manager_core.library.watching.service import LibraryWatch
 from lora_manager_core.progress.hub import SocketHub
 from lora_manager_core.queueing.base import (
     DELIVERY_LANE,
@@ -114,7 +117,8 @@ class Application:
     def start(self, scan: bool = False) -> None:
         """Bring the schema up to date and begin to work; may be repeated.
 
-        With `scan`, as servers want it, the library is scanned and backups keep their schedule.
+        With `scan`, as servers want it, the library is scanned and watched, and backups keep
+        their schedule.
         """
         self.database.upgrade()
         self.services.get(Feed).start()  # type: ignore[type-abstract]
@@ -125,6 +129,8 @@ class Application:
         recover_staged(journals(self.settings), self.services.get(ArchiveJobs).state)
         self.services.get(Jobs).start()
         library = self.services.get(LibraryService)
+        if scan:
+            self.services.get(LibraryWatch).start()  # before the scan, so that nothing is missed
         if scan and library.has_roots:
             library.start_scan()
         if scan:
@@ -133,6 +139,7 @@ class Application:
 
     def stop(self) -> None:
         """Stop working and give everything back; what is unfinished goes on at the next start."""
+        self.services.get(LibraryWatch).stop()
         self.services.get(BackupScheduler).stop()
         self.services.get(WarmUp).stop()
         self.services.get(Jobs).stop()
@@ -179,7 +186,16 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     undo.register(DELETE, Deletions())
     active_set = ActiveSetService(database, removals)
     scan = services.add(
-        LibraryScan(database, roots, partial(_prompt_names, backends), skip=[settings.data_dir])
+        LibraryScan(
+            database,
+            roots,
+            partial(_prompt_names, backends),
+            skip=[settings.data_dir],
+            on_change=partial(_library_changed, services),
+        )
+    )
+    watch = services.add(
+        LibraryWatch(database, scan, roots, skip=[settings.data_dir], enabled=settings.watch)
     )
     services.add(
         LibraryService(
@@ -188,6 +204,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
             runner,
             adapters,
             scan,
+            watch,
             roots,
             on_scanned=lambda: services.get(VectorService).catch_up(),
         )
@@ -259,6 +276,12 @@ def _folders(settings: Settings, roots: Callable[[], Sequence[Path]]) -> list[tu
         ("outputs", settings.outputs),
         *(("library", root) for root in roots()),
     ]
+
+
+def _library_changed(services: ServiceRegistry, report: Mapping[str, Any]) -> None:
+    """The page hears of it, and what recommendations need is computed."""
+    publish_library_change(services.get(Feed), report)  # type: ignore[type-abstract]
+    services.get(VectorService).catch_up()
 
 
 def _feed(settings: Settings) -> Feed:

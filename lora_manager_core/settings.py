@@ -38,6 +38,11 @@ class Settings(BaseSettings):
     library_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="Folders that hold LoRA files, separated as in PATH."
     )
+    watch: bool = Field(
+        default=True,
+        description="Notice changes of the library folders while the server runs; off: only scans "
+        "find them.",
+    )
     import_path: Path = Field(
         default=Path("./loras"),
         description="Folder that imported model files go to; a library folder once it exists.",

@@ -40,6 +40,7 @@ NEEDED: tuple[Library, ...] = (
     Library("platformdirs", "platformdirs", "4"),
     Library("PIL", "pillow", "10.1"),
     Library("psutil", "psutil", "5.9"),
+    Library("watchfiles", "watchfiles", "1"),
     Library("prometheus_client", "prometheus-client", "0.20"),
     Library("uvicorn", "uvicorn", "0.29"),
     Library("websockets", "websockets", "12"),

@@ -76,6 +76,11 @@ export function createApp({ host, base }) {
       void generation.catchUp();
     }
     generation.hear(event);
+    if (event.type === "library_changed") {
+      void library.load();
+      void library.loadInfo();
+      void activeSet.load();
+    }
     const { jobs, scan } = store.get();
     const id = String(event.data.job_id ?? "");
     if (event.type === "generation_complete" && (id === scan.jobId || jobs[id]?.kind === "library.scan")) {

@@ -15,7 +15,7 @@ from lora_manager_core.dashboard.schemas import ActivityEvent, ActivityFeed, Act
 from lora_manager_core.db.models import Job
 from lora_manager_core.errors import Unprocessable
 from lora_manager_core.generation.jobs import GENERATION_JOB, image_url
-from lora_manager_core.library.service import SCAN_JOB
+from lora_manager_core.library.scan import SCAN_JOB
 from lora_manager_core.queueing.base import CANCELLED, DELIVERY_LANE, FAILED, SUCCEEDED
 
 _ENDS = {SUCCEEDED: "completed", FAILED: "failed", CANCELLED: "cancelled"}

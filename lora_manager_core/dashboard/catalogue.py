@@ -6,7 +6,7 @@ from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.dashboard.kept import Kept
 from lora_manager_core.dashboard.repository import CatalogueCounts, DashboardRecords
 from lora_manager_core.db.unit_of_work import Database, ReadSession
-from lora_manager_core.library.service import SCAN_JOB
+from lora_manager_core.library.scan import SCAN_JOB
 from lora_manager_core.queueing.base import SUCCEEDED
 from lora_manager_core.queueing.store import JobStore
 from lora_manager_core.system.schemas import ImporterState

@@ -36,12 +36,17 @@ from lora_manager_core.library.repository import KnownFile, LibraryRecords, Libr
 from lora_manager_core.library.walk import FoundFile, WalkResult, walk_roots
 from lora_manager_core.queueing.base import JobContext, JobProgress
 
+#: The kind of the job that runs a whole scan.
+SCAN_JOB = "library.scan"
 #: Files per write unit: short enough that an edit waits only some ten milliseconds for it.
 _BATCH = 200
 #: How often a scan that waits for another looks whether it is to stop, in seconds.
 _LOOK_S = 0.2
 #: Rows per statement where row numbers are listed.
 _CHUNK = 5000
+
+#: The counts of a report that say that something changed.
+CHANGED = ("added", "changed", "moved", "missing")
 
 PromptNamer = Callable[[Sequence[Path]], Mapping[Path, PromptName]]
 
@@ -65,7 +70,8 @@ class ScanReport:
 class LibraryScan:
     """Runs as a job; `run` and `run_paths` may be called as often as one likes.
 
-    One works at a time; another waits for it. Folders of `skip` are passed over.
+    One works at a time; another waits for it. Folders of `skip` are passed over. `on_change` is
+    given the report of each that changed a record, once that can be seen.
     """
 
     def __init__(
@@ -74,11 +80,13 @@ class LibraryScan:
         library_roots: Callable[[], Sequence[Path]],
         prompt_namer: PromptNamer,
         skip: Sequence[Path] = (),
+        on_change: Callable[[Mapping[str, Any]], None] = lambda _report: None,
     ) -> None:
         self._database = database
         self._library_roots = library_roots
         self._prompt_namer = prompt_namer
         self._skip = tuple(skip)
+        self._on_change = on_change
         self._turn = threading.Lock()
 
     def run(self, context: JobContext) -> Mapping[str, Any]:
@@ -148,7 +156,10 @@ class LibraryScan:
         safetensors_header.forget_tables()
         report.duration_s = round(time.perf_counter() - started, 3)
         context.report(JobProgress(1.0, message=f"{report.found} files"))
-        return asdict(report)
+        told = asdict(report)
+        if any(told[name] for name in CHANGED):
+            self._on_change(told)
+        return told
 
     def _names(
         self, plan: ScanPlan, known: Sequence[KnownFile], is_all: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -17,6 +17,18 @@ class LibraryRoot(BaseModel):
     problem: str | None
 
 
+class LibraryWatching(BaseModel):
+    """Whether the server notices changes of the folders by itself."""
+
+    active: bool
+    method: Literal["events", "polling", "mixed"] | None = Field(
+        description="The system tells of changes, the folders are looked at every few seconds "
+        "(network drives), or either."
+    )
+    problem: str | None = Field(description="Why it is off, or slower than it could be.")
+    waiting: int = Field(description="Files and folders that changed and are not listed yet.")
+
+
 class LibraryOverview(BaseModel):
     """The library at a glance."""
 
@@ -25,6 +37,7 @@ class LibraryOverview(BaseModel):
     unreadable: int
     missing: int
     excluded: int
+    watching: LibraryWatching
     scanning_job_id: str | None
     last_scan: dict[str, Any] | None = Field(description="Report and time of the last scan.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,18 @@ from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.errors import InvalidRequest
 from lora_manager_core.library.repository import LibraryRecords
 from lora_manager_core.library.safetensors_header import HeaderUnreadable, read_header
-from lora_manager_core.library.scan import LibraryScan
+from lora_manager_core.library.scan import SCAN_JOB, LibraryScan
+from lora_manager_core.library.watching.service import LibraryWatch
 from lora_manager_core.queueing.base import LIBRARY_LANE, SUCCEEDED, JobContext, JobOutcome
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.queueing.store import JobStore
 
-SCAN_JOB = "library.scan"
-
 
 class LibraryService:
     """The library folders and the job that keeps the catalogue in step with them.
 
-    `on_scanned` is called after each scan that succeeded.
+    `on_scanned` is called after each scan job that succeeded.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class LibraryService:
         runner: JobRunner,
         adapters: AdapterService,
         scan: LibraryScan,
+        watch: LibraryWatch,
         library_roots: Callable[[], Sequence[Path]],
         on_scanned: Callable[[], None] = lambda: None,
     ) -> None:
@@ -43,6 +44,7 @@ class LibraryService:
         self._jobs = jobs
         self._adapters = adapters
         self._scan = scan
+        self._watch = watch
         self._library_roots = library_roots
         self._on_scanned = on_scanned
         runner.register(SCAN_JOB, self._run_scan)
@@ -63,6 +65,7 @@ class LibraryService:
             "roots": [_root(path) for path in self._library_roots()],
             **counts,
             "excluded": excluded,
+            "watching": asdict(self._watch.state()),
             "scanning_job_id": running.id if running else None,
             "last_scan": {**(last.result or {}), "finished_at": last.finished_at} if last else None,
         }

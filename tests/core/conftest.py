@@ -96,6 +96,7 @@ def make_home(database_url: str, tmp_path: Path, library: Path) -> Iterator[Call
                     "database_url": database_url,
                     "library_roots": (library,),
                     "import_path": tmp_path / "loras",
+                    "watch": False,  # or a scan of a test may find that it is done already
                     **settings,
                 }
             ),
