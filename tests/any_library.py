@@ -24,6 +24,8 @@ from lora_manager_core.db.models import (
     Adapter,
     Base,
     Choice,
+    Collection,
+    CollectionAdapter,
     ExcludedFile,
     FeedbackEvent,
     GenerationRun,
@@ -33,6 +35,8 @@ from lora_manager_core.db.models import (
     Result,
     ResultImage,
     RunAdapter,
+    Stack,
+    StackedAdapter,
 )
 from lora_manager_core.db.types import JsonText
 from lora_manager_core.import_export.archive.names import safe_file_name, safe_folder
@@ -103,6 +107,7 @@ _SPECIAL: Mapping[str, st.SearchStrategy[Any]] = {
         st.fixed_dictionaries({"name": _text, "words": _words, "required": st.booleans()}),
         max_size=2,
     ),
+    "adapters.chosen_groups": _words,
     "adapters.weight": _weights,
     "adapters.weight_min": st.none() | _weights,
     "adapters.weight_max": st.none() | _weights,
@@ -124,6 +129,12 @@ _SPECIAL: Mapping[str, st.SearchStrategy[Any]] = {
     "feedback_events.kind": st.sampled_from(FEEDBACK_KINDS),
     "preferences.kind": st.sampled_from(PREFERENCE_KINDS),
     "preferences.confidence": st.floats(0, 1),
+    "collections.name": _text.filter(str.strip),
+    "collections.query": st.none() | _objects,
+    "stacks.name": _text.filter(str.strip),
+    "stack_entries.weight": _weights,
+    "stack_entries.weight_te": st.none() | _weights,
+    "stack_entries.trigger_groups": _words,
     "jobs.kind": st.sampled_from(["generation", "generation.sweep", "delivery.http"]),
     "jobs.lane": st.sampled_from([GPU_LANE, DELIVERY_LANE]),
     "jobs.status": st.sampled_from([SUCCEEDED, SUCCEEDED, FAILED, CANCELLED]),
@@ -177,6 +188,26 @@ def _row(model: type[Base], columns: Sequence[str], **given: Any) -> st.SearchSt
     for name, value in given.items():
         drawn[name] = value if isinstance(value, st.SearchStrategy) else st.just(value)
     return st.fixed_dictionaries(drawn)
+
+
+@st.composite
+def _sets(
+    draw: st.DrawFn,
+    model: type[Base],
+    members: type[Base],
+    owner: str,
+    adapter_ids: Sequence[str | None],
+) -> dict[type[Base], list[dict[str, Any]]]:
+    """At most one collection, or stack, with at most one adapter: they take much to draw."""
+    rows = draw(st.lists(_row(model, columns_of(model)), max_size=1))
+    listed = []
+    for row in rows if adapter_ids else ():
+        if draw(st.booleans()):
+            adapter_id = st.sampled_from(adapter_ids)
+            columns = columns_of(members)
+            given = {owner: row["id"], "adapter_id": adapter_id, "position": st.integers(0, 9)}
+            listed.append(draw(_row(members, columns, **given)))
+    return {model: rows, members: listed}
 
 
 @st.composite
@@ -280,6 +311,8 @@ def libraries(draw: st.DrawFn, most_files: int = 2) -> Library:
                 ),
             )
         ),
+        **draw(_sets(Collection, CollectionAdapter, "collection_id", [r["id"] for r in told])),
+        **draw(_sets(Stack, StackedAdapter, "stack_id", [None, *(r["id"] for r in told)])),
         Job: jobs,
         JobAttempt: attempts,
         Result: results,

@@ -21,6 +21,8 @@ from lora_manager_core.db.models import (
     Adapter,
     Base,
     Choice,
+    Collection,
+    CollectionAdapter,
     ExcludedFile,
     FeedbackEvent,
     GenerationRun,
@@ -30,6 +32,8 @@ from lora_manager_core.db.models import (
     Result,
     ResultImage,
     RunAdapter,
+    Stack,
+    StackedAdapter,
 )
 from lora_manager_core.db.unit_of_work import Database, WriteSession
 from lora_manager_core.import_export.archive.tables import RECORD_COLUMNS, TABLES
@@ -87,7 +91,8 @@ class Library:
 
 def plain_library(whose: str, numbers: Iterable[int], width: int = 768) -> Library:
     """A library that tells whose it is: model `lora {n}` with its record for each number, one
-    result with a picture, the run it is counted by, a choice, a like and a preference.
+    result with a picture, the run it is counted by, a choice, a like, a preference, a collection
+    and a stack.
 
     Of two libraries the records of a number have one id, and its files other contents.
     """
@@ -142,6 +147,36 @@ def plain_library(whose: str, numbers: Iterable[int], width: int = 768) -> Libra
                 value=whose,
                 confidence=0.5,
             )
+        ],
+        Collection: [
+            plain_row(
+                Collection,
+                columns_of(Collection),
+                id=_id("collection", whose),
+                name=f"of {whose}",
+            )
+        ],
+        CollectionAdapter: [
+            plain_row(
+                CollectionAdapter,
+                columns_of(CollectionAdapter),
+                collection_id=_id("collection", whose),
+                adapter_id=_id("adapter", number),
+                position=number,
+            )
+            for number in numbers[:1]
+        ],
+        Stack: [plain_row(Stack, columns_of(Stack), id=_id("stack", whose), name=f"of {whose}")],
+        StackedAdapter: [
+            plain_row(
+                StackedAdapter,
+                columns_of(StackedAdapter),
+                stack_id=_id("stack", whose),
+                adapter_id=_id("adapter", number),
+                name=f"lora {number:03}",
+                weight=0.5,
+            )
+            for number in numbers[:1]
         ],
         Job: [
             plain_row(
@@ -214,8 +249,13 @@ def insert_rows(session: WriteSession, library: Library, root: Path, outputs: Pa
     ]
     attempts = [{**row, "owner": "a worker"} for row in library.rows[JobAttempt]]
     preferences = [{**row, "value_key": word_key(row["value"])} for row in library.rows[Preference]]
+    sets = {
+        model: [{**row, "name_key": word_key(row["name"])} for row in library.rows[model]]
+        for model in (Collection, Stack)
+    }
     rows = {
         **library.rows,
+        **sets,
         ResultImage: pictures,
         JobAttempt: attempts,
         Preference: preferences,

@@ -26,15 +26,22 @@ from lora_manager_core.db.models import (
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.import_export.archive.tables import DERIVED_COLUMNS, RECORD_COLUMNS, TABLES
 
-#: Derived columns whose value follows from nothing but the record and its files.
-_FOLLOWING = ("name_key", "version_key", "search_text", "folder", "side_signature", "file_state")
+#: Derived columns whose value follows from the record, its files and its runs alone.
+_FOLLOWING = (
+    "name_key",
+    "version_key",
+    "search_text",
+    "folder",
+    "side_signature",
+    "file_state",
+    "use_count",
+    "last_used_at",
+)
 #: Derived columns that are paths, compared from the library folder on.
 _PATHS = ("file_path", "primary_file_local_path", "json_file_path", "preview_path")
-#: Derived columns that are counted from the runs.
-_COUNTED = ("use_count", "last_used_at")
 #: The others: row numbers, keys of the paths above, and what only a backend can tell.
-_OF_THE_PLACE = ("pk", "file_key", "prompt_name", "prompt_name_problem")
-assert {*_FOLLOWING, *_PATHS, *_COUNTED, *_OF_THE_PLACE} == set(DERIVED_COLUMNS)
+_OF_THE_PLACE = ("pk", "file_key", "file_sha256_problem", "prompt_name", "prompt_name_problem")
+assert {*_FOLLOWING, *_PATHS, *_OF_THE_PLACE} == set(DERIVED_COLUMNS)
 
 #: Columns that tell when something was done here: what is done twice differs in them.
 _WHEN = ("updated_at", "last_ingested_at")

@@ -31,6 +31,8 @@ OTHER_ID = "9a9b7c52-2f5d-4a55-8a4b-9d6b6c1c2d3e"
 JOB_ID = "5c1b0d8e-7c5e-4a55-9a55-1d2c3b4a5968"
 EVENT_ID = "e0b6c9f4-2f6e-4f0d-8a3b-7d1c5e9a2b44"
 PREFERENCE_ID = "b7a4d2c8-91e3-4c5f-a6d0-3e8f1b2c4d55"
+COLLECTION_ID = "1d4f7b60-5c2e-4f0b-9a67-2b3c4d5e6f70"
+STACK_ID = "2e5a8c71-6d3f-4a1c-8b78-3c4d5e6f7a81"
 MOMENT = "2026-07-23T11:48:34.000000Z"
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(40)
 
@@ -46,7 +48,8 @@ def model(seed: int = 0, width: int = 32) -> bytes:
 
 def columns(adapter_id: str = ADAPTER_ID, **changes: Any) -> dict[str, Any]:
     """All columns of a record."""
-    plain: dict[str, Any] = {"tags": [], "trained_words": [], "triggers": [], "trigger_groups": []}
+    plain: dict[str, Any] = {"tags": [], "trained_words": [], "triggers": []}
+    plain |= {"trigger_groups": [], "chosen_groups": []}
     for column in Adapter.__table__.columns:
         default: Any = column.default
         if default is not None and not default.is_callable:
@@ -120,6 +123,33 @@ def rows() -> dict[str, list[dict[str, Any]]]:
             "explicit": True,
             "created_at": MOMENT,
             "updated_at": MOMENT,
+        },
+        "collections": {
+            "id": COLLECTION_ID,
+            "name": "Calm ones",
+            "position": 0,
+            "created_at": MOMENT,
+            "updated_at": MOMENT,
+        },
+        "collection_adapters": {
+            "collection_id": COLLECTION_ID,
+            "adapter_id": ADAPTER_ID,
+            "position": 0,
+            "added_at": MOMENT,
+        },
+        "stacks": {
+            "id": STACK_ID,
+            "name": "Ink look",
+            "created_at": MOMENT,
+            "updated_at": MOMENT,
+        },
+        "stack_entries": {
+            "stack_id": STACK_ID,
+            "position": 0,
+            "adapter_id": ADAPTER_ID,
+            "name": "Ink portrait",
+            "weight": 0.75,
+            "trigger_groups": ["night"],
         },
         "jobs": {
             "id": JOB_ID,

@@ -4,6 +4,12 @@ from lora_manager_core.db.models.adapter import Adapter, AdapterTag, Counter, Ex
 from lora_manager_core.db.models.base import Base
 from lora_manager_core.db.models.housekeeping import BinnedFile, LookUp, UndoEntry
 from lora_manager_core.db.models.job import ApiKey, Choice, Job, JobAttempt
+from lora_manager_core.db.models.organised import (
+    Collection,
+    CollectionAdapter,
+    Stack,
+    StackedAdapter,
+)
 from lora_manager_core.db.models.recommendation import (
     FEEDBACK_KINDS,
     PREFERENCE_KINDS,
@@ -24,6 +30,8 @@ __all__ = [
     "Base",
     "BinnedFile",
     "Choice",
+    "Collection",
+    "CollectionAdapter",
     "Counter",
     "ExcludedFile",
     "FeedbackEvent",
@@ -36,6 +44,8 @@ __all__ = [
     "Result",
     "ResultImage",
     "RunAdapter",
+    "Stack",
+    "StackedAdapter",
     "TextVectors",
     "UndoEntry",
     "WeightSketch",

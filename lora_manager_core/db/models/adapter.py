@@ -32,6 +32,7 @@ class Adapter(Base):
     `name_key` and `version_key` are the name without case and the version with null as "".
     `edited_fields` names what a person set: a scan never writes those. `use_count` and
     `last_used_at` are those of `run_adapters`, kept in step by triggers of the database.
+    `chosen_groups` names the optional trigger groups that the active set uses.
     `file_sha256_state` is `pending`, `done`, or `failed` for the reason `file_sha256_problem`.
     `tensors_sha256` is the hash of a safetensors file behind its header, `autov3` its beginning.
     `source_model_id` and `source_version_id` are those of Civitai.
@@ -56,6 +57,7 @@ class Adapter(Base):
     trained_words: Mapped[list[str]] = mapped_column(JsonText, default=list)
     triggers: Mapped[list[str]] = mapped_column(JsonText, default=list)
     trigger_groups: Mapped[list[Any]] = mapped_column(JsonText, default=list)
+    chosen_groups: Mapped[list[str]] = mapped_column(JsonText, default=list, server_default="[]")
     weight: Mapped[float] = mapped_column(Float, default=1.0)
     active: Mapped[bool] = mapped_column(Boolean, default=False)
     ordinal: Mapped[int | None] = mapped_column(Integer)

@@ -235,6 +235,10 @@ def _words(value: Any) -> _Problem:
     return "holds a NUL character" if any("\0" in word for word in value) else None
 
 
+def _not_blank(value: str) -> _Problem:
+    return None if value.strip() else "is empty"
+
+
 def _trigger_groups(value: Any) -> _Problem:
     if not isinstance(value, list):
         return "is not a list"
@@ -279,11 +283,19 @@ _RULES: Mapping[str, _Check] = {
     "adapters.triggers": _words,
     "adapters.edited_fields": _words,
     "adapters.trigger_groups": _trigger_groups,
+    "adapters.chosen_groups": _words,
     "adapters.stats": _object,
     "adapters.extra": _object,
     "feedback_events.kind": _one_of(*FEEDBACK_KINDS),
     "preferences.kind": _one_of(*PREFERENCE_KINDS),
     "preferences.confidence": _between(0, 1),
+    "collections.name": _not_blank,
+    "collections.query": _object,
+    "stacks.name": _not_blank,
+    "stack_entries.position": _between(0, 2**31 - 1),
+    "stack_entries.weight": _weight,
+    "stack_entries.weight_te": _weight,
+    "stack_entries.trigger_groups": _words,
     "jobs.lane": _one_of(GPU_LANE, DELIVERY_LANE),
     "jobs.status": _one_of(*UNFINISHED, *ENDED),
     "jobs.payload": _object,

@@ -16,6 +16,8 @@ from lora_manager_core.db.models import (
     Adapter,
     Base,
     Choice,
+    Collection,
+    CollectionAdapter,
     ExcludedFile,
     FeedbackEvent,
     GenerationRun,
@@ -25,6 +27,8 @@ from lora_manager_core.db.models import (
     Result,
     ResultImage,
     RunAdapter,
+    Stack,
+    StackedAdapter,
 )
 from lora_manager_core.queueing.base import DELIVERY_LANE, GPU_LANE
 
@@ -63,6 +67,7 @@ class ArchivedTable:
 _LEASE = "a process of that installation held it"
 _ANSWERED = "belongs to what a client and that installation said to each other"
 _OF_OTHERS = "machine work, such as scans, means nothing elsewhere"
+_OF_NAME = {"name_key": "made from the name"}
 
 #: In the order in which rows can be inserted: what is referred to comes first.
 TABLES: tuple[ArchivedTable, ...] = (
@@ -70,6 +75,10 @@ TABLES: tuple[ArchivedTable, ...] = (
     ArchivedTable(ExcludedFile, USER_DATA),
     ArchivedTable(FeedbackEvent, USER_DATA),
     ArchivedTable(Preference, USER_DATA, without={"value_key": "made from the value"}),
+    ArchivedTable(Collection, USER_DATA, without=_OF_NAME),
+    ArchivedTable(CollectionAdapter, USER_DATA),
+    ArchivedTable(Stack, USER_DATA, without=_OF_NAME),
+    ArchivedTable(StackedAdapter, USER_DATA),
     ArchivedTable(
         Job,
         GENERATIONS,

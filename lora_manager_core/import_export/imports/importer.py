@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
@@ -25,6 +26,10 @@ from lora_manager_core.import_export.imports.planner import Planner
 from lora_manager_core.import_export.imports.repository import ImportRecords, ImportWriter
 from lora_manager_core.import_export.imports.restore_plan import allowed_by, plan_restore
 from lora_manager_core.import_export.imports.row_columns import changed_row, new_row
+from lora_manager_core.import_export.imports.set_writer import (
+    add_members,
+    members_of_collections,
+)
 from lora_manager_core.import_export.imports.staging import StagedFiles
 from lora_manager_core.import_export.imports.table_merge import decide
 from lora_manager_core.import_export.imports.table_writer import TableWriter
@@ -93,7 +98,7 @@ class Importer:
             else:
                 planner = Planner(archive, wishes, revision, known, places, records.columns)
                 plan = planner.make()
-            plan.tables = decide(session, archive, wishes)
+            plan.tables = decide(session, archive, wishes, plan.adapter_ids)
             pictures = PicturePlanner(
                 session, archive, plan.tables, places, self._pictures, wishes.restore
             )
@@ -151,7 +156,7 @@ class Importer:
         changed = not plan.wishes.restore and records.revision() != plan.revision
         if changed and relied_on(plan, records.known()) != plan.assumed:
             raise LibraryChanged("Adapters were changed while the import was planned.")
-        if decide(session, archive, plan.wishes) != plan.tables:
+        if decide(session, archive, plan.wishes, plan.adapter_ids) != plan.tables:
             raise LibraryChanged("Results or choices were changed while the import was planned.")
         if not plan.is_published:
             for path, state in plan.seen.items():
@@ -160,10 +165,11 @@ class Importer:
 
     def _write(self, session: WriteSession, archive: Archive, plan: ImportPlan) -> None:
         writer = ImportWriter(session)
-        ids = {a.archived_id: a.id for a in plan.adapters if a.archived_id and a.id}
-        tables = TableWriter(session, archive, plan.tables, ids, plan.pictures)
+        tables = TableWriter(session, archive, plan.tables, plan.adapter_ids, plan.pictures)
+        members: list[dict[str, Any]] = []
         if plan.wishes.restore:
             tables.clear()
+            members = members_of_collections(session)
             if archive.manifest.contents.get("loras"):
                 writer.clear()
         roots = [*self._library_roots(), self._import_path]
@@ -190,6 +196,7 @@ class Importer:
             ]
         )
         tables.write()
+        add_members(session, members)
         # Whatever either side took out: a file that has a record now is to be scanned.
         writer.include_all([file.key for file in found.values()])
 

@@ -79,6 +79,19 @@ class PlannedAdapter:
 
 
 @dataclass(slots=True)
+class SetDecisions:
+    """What becomes of archived collections, or of stacks, by their ids in the archive.
+
+    `taken` has the id and the name that each gets here; those here of `gone` give way to them.
+    `merged` has the ids of those here that are filled from them.
+    """
+
+    taken: dict[str, tuple[str, str]] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    merged: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class TableDecisions:
     """What is taken. Two of these are equal if the same would be done.
 
@@ -92,6 +105,8 @@ class TableDecisions:
     events: set[str] = field(default_factory=set)
     preferences: dict[str, str] = field(default_factory=dict)
     outdated: set[str] = field(default_factory=set)
+    collections: SetDecisions = field(default_factory=SetDecisions)
+    stacks: SetDecisions = field(default_factory=SetDecisions)
     jobs: dict[str, str] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     rated: set[str] = field(default_factory=set)
@@ -109,6 +124,12 @@ class TableDecisions:
             return row["id"] in self.events
         if table == "preferences":
             return row["id"] in self.preferences
+        if table in ("collections", "collection_adapters"):
+            return (
+                row["id" if table == "collections" else "collection_id"] in self.collections.taken
+            )
+        if table in ("stacks", "stack_entries"):
+            return row["id" if table == "stacks" else "stack_id"] in self.stacks.taken
         if table == "generation_runs":
             return row["id"] in self.runs
         if table == "run_adapters":
@@ -142,10 +163,17 @@ class ImportPlan:
         return [*self.conflicts, *self.tables.conflicts]
 
     @property
+    def adapter_ids(self) -> dict[str, str]:
+        """The ids here of archived adapters, by their ids in the archive."""
+        return {a.archived_id: a.id for a in self.adapters if a.archived_id and a.id}
+
+    @property
     def changes_nothing(self) -> bool:
         """Whether everything is here already, or is left as it is."""
         touched = any(a.status in ("created", "updated") for a in self.adapters)
-        return not (touched or self.writes or self.tables.rows or self.tables.rated)
+        tables = self.tables
+        filled = tables.rated or tables.collections.merged or tables.stacks.merged
+        return not (touched or self.writes or tables.rows or filled)
 
     @property
     def is_blocked(self) -> bool:

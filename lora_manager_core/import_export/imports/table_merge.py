@@ -29,6 +29,13 @@ from lora_manager_core.import_export.archive.contents import Archive
 from lora_manager_core.import_export.archive.tables import TABLES
 from lora_manager_core.import_export.imports.plan import Kind, TableDecisions, Wishes
 from lora_manager_core.import_export.imports.repository import chunks
+from lora_manager_core.import_export.imports.set_merge import (
+    COLLECTIONS,
+    STACKS,
+    SetMerge,
+    doubled,
+    orphaned,
+)
 from lora_manager_core.import_export.schemas import ImportConflict, Rule
 from lora_manager_core.queueing.base import ENDED, UNFINISHED
 
@@ -40,19 +47,28 @@ _OF_PREFERENCES = ("value", "confidence", "explicit")
 _OF_JOBS = ("job_attempts", "results", "result_images")
 
 
-def decide(session: ReadSession, archive: Archive, wishes: Wishes) -> TableDecisions:
-    """What to do with every row.
+def decide(
+    session: ReadSession, archive: Archive, wishes: Wishes, adapter_ids: Mapping[str, str]
+) -> TableDecisions:
+    """What to do with every row; `adapter_ids` tells which record here an archived one becomes.
 
     Raises:
         ArchiveRefused: a row belongs to one that is neither here nor in the archive, or twice one
             key is given.
     """
-    return _Decider(session, archive, wishes).decide()
+    return _Decider(session, archive, wishes, adapter_ids).decide()
 
 
 class _Decider:
-    def __init__(self, session: ReadSession, archive: Archive, wishes: Wishes) -> None:
+    def __init__(
+        self,
+        session: ReadSession,
+        archive: Archive,
+        wishes: Wishes,
+        adapter_ids: Mapping[str, str],
+    ) -> None:
         self._session = session
+        self._adapter_ids = adapter_ids
         self._archive = archive
         self._wishes = wishes
         self._tables = archive.tables()
@@ -69,6 +85,13 @@ class _Decider:
             self._feedback()
         if "preferences" in self._tables:
             self._preferences()
+        sets = SetMerge(
+            self._session, self._archive, self._adapter_ids, self._emptied, self._conflict
+        )
+        if "collections" in self._tables:
+            self._made.collections = sets.decide(COLLECTIONS)
+        if "stacks" in self._tables:
+            self._made.stacks = sets.decide(STACKS)
         archived = self._jobs() if "jobs" in self._tables else set()
         if "generation_runs" in self._tables:
             self._runs()
@@ -112,7 +135,7 @@ class _Decider:
         for theirs, _ in self._pairs("preferences", Preference, "id"):
             mark = (theirs["user"], theirs["kind"], word_key(theirs["value"]))
             if mark in seen:
-                raise _doubled("preferences")
+                raise doubled("preferences")
             seen.add(mark)
             ours = known.get(mark)
             if ours is not None:
@@ -215,11 +238,11 @@ class _Decider:
             runs = self._archive.rows("generation_runs") if has_runs else ()
             known = {row["id"] for row in runs}
             if any(row["run_id"] not in known for row in self._archive.rows(table)):
-                raise _orphaned(table)
+                raise orphaned(table)
         for chunk in chunks(orphans):
             here = self._session.scalars(select(Job.id).where(Job.id.in_(chunk)))
             if set(chunk) - set(here):
-                raise _orphaned(table)
+                raise orphaned(table)
         if taken:
             self._made.rows[table] = taken
 
@@ -233,7 +256,7 @@ class _Decider:
         for rows in self._portions(table):
             keys = {row[key] for row in rows}
             if len(keys) < len(rows) or keys & seen:
-                raise _doubled(table)
+                raise doubled(table)
             seen |= keys
             query = select(*(c[name] for name in columns)).where(c[key].in_(keys))
             found = (dict(zip(columns, row, strict=True)) for row in self._session.execute(query))
@@ -263,13 +286,3 @@ class _Decider:
             )
         )
         return rule
-
-
-def _doubled(table: str) -> ArchiveRefused:
-    return ArchiveRefused(f"The archive is refused: a row of “{table}” is in it more than once.")
-
-
-def _orphaned(table: str) -> ArchiveRefused:
-    return ArchiveRefused(
-        f"The archive is refused: a row of “{table}” belongs to one that is neither in it nor here."
-    )

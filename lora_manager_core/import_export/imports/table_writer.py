@@ -15,17 +15,20 @@ from lora_manager_core.db.models import (
     Adapter,
     Base,
     Choice,
+    Collection,
     ExcludedFile,
     GenerationRun,
     Job,
     Preference,
     Result,
+    Stack,
 )
 from lora_manager_core.db.unit_of_work import WriteSession
 from lora_manager_core.import_export.archive.contents import Archive
 from lora_manager_core.import_export.archive.tables import TABLES
 from lora_manager_core.import_export.imports.plan import TableDecisions
 from lora_manager_core.import_export.imports.repository import chunks
+from lora_manager_core.import_export.imports.set_writer import SetWriter
 from lora_manager_core.queueing.base import ENDED
 
 _ROWS = 1000
@@ -73,14 +76,19 @@ class TableWriter:
         # Before runs get their numbers, as `generation.runs` does.
         counters.raise_counter(self._session, counters.FEEDBACK)
         self._make_room()
+        sets = SetWriter(self._session, self._archive, self._decided, self._adapter_ids)
         for table in TABLES:
             if table.name not in self._archive.tables():
+                continue
+            if table.name in SetWriter.TABLES:
+                sets.write(table.name)
                 continue
             for rows in _portions(self._rows(table.name)):
                 if table.model is GenerationRun:
                     self._insert_runs(rows)
                 else:
                     self._insert(table.model, rows)
+        sets.merge()
         self._rate()
         return dict(self._decided.rows)
 
@@ -91,6 +99,8 @@ class TableWriter:
             (Choice, Choice.name, self._decided.choices),
             (ExcludedFile, ExcludedFile.file_key, self._decided.excluded),
             (Preference, Preference.id, self._decided.outdated),
+            (Collection, Collection.id, self._decided.collections.gone),
+            (Stack, Stack.id, self._decided.stacks.gone),
         )
         for model, key, keys in gone:
             for chunk in chunks(keys):
