@@ -22,6 +22,7 @@ from lora_manager_core.import_export.imports.routes import UPLOADS
 from lora_manager_core.import_export.imports.routes import router as import_router
 from lora_manager_core.library.previews.routes import LARGER
 from lora_manager_core.library.previews.routes import router as previews_router
+from lora_manager_core.library.hashing.routes import router as hashing_router
 from lora_manager_core.library.routes import router as library_router
 from lora_manager_core.progress.routes import router as progress_router
 from lora_manager_core.recommendations.answers.routes import router as answers_router
@@ -39,8 +40,9 @@ from lora_manager_core.web.session import router as session_router
 _ROUTERS: tuple[APIRouter, ...] = (
     # Before `adapters_router`, whose `/adapters/{id}` would take their paths.
     library_router,
-    undo_router,
+    hashing_router,
     previews_router,
+    undo_router,
     adapters_router,
     compose_router,
     deliveries_router,

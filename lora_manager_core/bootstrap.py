@@ -21,6 +21,7 @@ from lora_manager_core.backends.diffusers_local import DiffusersBackend
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
 from lora_manager_core.backends.registry import BackendRegistry
 from lora_manager_core.bootstrap_archives import add_archives, journals
+from lora_manager_core.bootstrap_hashing import add_hashing
 from lora_manager_core.bootstrap_recommendations import add_embeddings, add_recommendations
 from lora_manager_core.bootstrap_side import add_side_services
 from lora_manager_core.common.paths import is_inside
@@ -60,6 +61,8 @@ from lora_manager_core.import_export.backups.service import BackupService
 from lora_manager_core.import_export.exports.service import ExportService
 from lora_manager_core.import_export.imports.service import ImportService
 from lora_manager_core.import_export.imports.staging import recover_staged
+from lora_manager_core.library.hashing.known import KnownHashes
+from lora_manager_core.library.hashing.service import HashingService
 from lora_manager_core.library.ingest import describe_single_file
 from lora_manager_core.library.scan import LibraryScan
 from lora_manager_core.library.service import LibraryService
@@ -70,6 +73,7 @@ from lora_manager_core.queueing.base import (
     DELIVERY_LANE,
     EMBEDDING_LANE,
     GPU_LANE,
+    HASHING_LANE,
     LIBRARY_LANE,
     JobQueue,
 )
@@ -103,6 +107,7 @@ class Parts:
     #: A backend here works in this very process, so no other process can make its pictures.
     in_process_backend: bool = False
     turns: ComputeTurns | None = None
+    known_hashes: KnownHashes | None = None
     text_tiers: TextTiers | None = None
 
 
@@ -197,6 +202,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     watch = services.add(
         LibraryWatch(database, scan, roots, skip=[settings.data_dir], enabled=settings.watch)
     )
+    hashing = add_hashing(services, runner, roots, parts.turns, parts.known_hashes)
     services.add(
         LibraryService(
             database,
@@ -204,9 +210,10 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
             runner,
             adapters,
             scan,
+            hashing,
             watch,
             roots,
-            on_scanned=lambda: services.get(VectorService).catch_up(),
+            on_scanned=partial(_catch_up, services),
         )
     )
     add_embeddings(services, runner, queue, parts.turns, parts.text_tiers)
@@ -260,6 +267,12 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     return Application(settings, database, services)
 
 
+def _catch_up(services: ServiceRegistry) -> None:
+    """Have computed what new and changed files need."""
+    services.get(HashingService).catch_up()
+    services.get(VectorService).catch_up()
+
+
 def _all_roots(configured: Callable[[], Sequence[Path]], import_path: Path) -> list[Path]:
     """The library folders: the configured ones, and that of imports once it is there."""
     roots = list(configured())
@@ -279,9 +292,9 @@ def _folders(settings: Settings, roots: Callable[[], Sequence[Path]]) -> list[tu
 
 
 def _library_changed(services: ServiceRegistry, report: Mapping[str, Any]) -> None:
-    """The page hears of it, and what recommendations need is computed."""
+    """The page hears of it, and what new and changed files need is computed."""
     publish_library_change(services.get(Feed), report)  # type: ignore[type-abstract]
-    services.get(VectorService).catch_up()
+    _catch_up(services)
 
 
 def _feed(settings: Settings) -> Feed:
@@ -314,6 +327,7 @@ def lane_sizes(settings: Settings) -> dict[str, int]:
         LIBRARY_LANE: settings.library_workers,
         DELIVERY_LANE: settings.delivery_workers,
         EMBEDDING_LANE: 1,
+        HASHING_LANE: 1,
     }
 
 

@@ -90,6 +90,11 @@ class Settings(BaseSettings):
         description="Compute what recommendations need after scans and changes, while no picture "
         "is being made: sketches of weights and, with the `semantic` extra, vectors of texts.",
     )
+    auto_hash: bool = Field(
+        default=True,
+        description="Compute the hashes of new and changed files after scans, while no picture is "
+        "being made: duplicates and moved files are known by them.",
+    )
     exact_strengths: bool = Field(
         default=True,
         description="In SD.Next: switch off the fused LoRA mode, which renders wrong strengths.",

@@ -27,6 +27,7 @@ for _name in [name for name in os.environ if name.startswith("LORA_MANAGER_")]:
 os.environ.update(HF_HUB_OFFLINE="1", GRADIO_ANALYTICS_ENABLED="False")
 # Loading a text model takes longer than most tests; those about it say so.
 os.environ["LORA_MANAGER_AUTO_EMBED"] = "false"
+os.environ["LORA_MANAGER_AUTO_HASH"] = "false"
 
 #: Set by `./check` to the servers it starts.
 REDIS_URL = "LORA_TEST_REDIS_URL"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from lora_manager_core.common.schema import RequestModel
+from lora_manager_core.library.hashing.schemas import HashingState
 
 
 class LibraryRoot(BaseModel):
@@ -40,6 +41,7 @@ class LibraryOverview(BaseModel):
     watching: LibraryWatching
     scanning_job_id: str | None
     last_scan: dict[str, Any] | None = Field(description="Report and time of the last scan.")
+    hashing: HashingState
 
 
 class ScanStarted(BaseModel):

@@ -13,6 +13,7 @@ from lora_manager_core.common.paths import require_inside
 from lora_manager_core.db.models import Job
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.errors import InvalidRequest
+from lora_manager_core.library.hashing.service import HashingService
 from lora_manager_core.library.repository import LibraryRecords
 from lora_manager_core.library.safetensors_header import HeaderUnreadable, read_header
 from lora_manager_core.library.scan import SCAN_JOB, LibraryScan
@@ -36,6 +37,7 @@ class LibraryService:
         runner: JobRunner,
         adapters: AdapterService,
         scan: LibraryScan,
+        hashing: HashingService,
         watch: LibraryWatch,
         library_roots: Callable[[], Sequence[Path]],
         on_scanned: Callable[[], None] = lambda: None,
@@ -44,6 +46,7 @@ class LibraryService:
         self._jobs = jobs
         self._adapters = adapters
         self._scan = scan
+        self._hashing = hashing
         self._watch = watch
         self._library_roots = library_roots
         self._on_scanned = on_scanned
@@ -68,6 +71,7 @@ class LibraryService:
             "watching": asdict(self._watch.state()),
             "scanning_job_id": running.id if running else None,
             "last_scan": {**(last.result or {}), "finished_at": last.finished_at} if last else None,
+            "hashing": self._hashing.overview(),
         }
 
     def start_scan(self) -> Job:

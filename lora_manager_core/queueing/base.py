@@ -19,7 +19,9 @@ LIBRARY_LANE = "library"
 DELIVERY_LANE = "delivery"
 #: Work that nobody waits for: embeddings of texts and weights. It gives way to all the others.
 EMBEDDING_LANE = "embedding"
-LANES = (GPU_LANE, LIBRARY_LANE, DELIVERY_LANE, EMBEDDING_LANE)
+#: Reads every file from end to end, for hours perhaps: neither scans nor embeddings wait for it.
+HASHING_LANE = "hashing"
+LANES = (GPU_LANE, LIBRARY_LANE, DELIVERY_LANE, EMBEDDING_LANE, HASHING_LANE)
 
 PENDING = "pending"
 RUNNING = "running"
