@@ -13,8 +13,8 @@ from pathlib import Path
 from killable import ROOT, Server
 from sqlalchemy import create_engine, make_url, text
 
+from lora_manager_core.common.file_journal import read_journal
 from lora_manager_core.db.unit_of_work import Database
-from lora_manager_core.import_export.imports.file_journal import read_journal
 from lora_manager_core.import_export.imports.staging import STAGING_FOLDER
 
 sys.path[:0] = [str(ROOT)]

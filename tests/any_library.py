@@ -39,8 +39,8 @@ from lora_manager_core.db.models import (
     StackedAdapter,
 )
 from lora_manager_core.db.types import JsonText
-from lora_manager_core.import_export.archive.names import safe_file_name, safe_folder
 from lora_manager_core.import_export.archive.tables import RECORD_COLUMNS, TABLES
+from lora_manager_core.library.files.names import safe_file_name, safe_folder
 from lora_manager_core.queueing.base import CANCELLED, DELIVERY_LANE, FAILED, GPU_LANE, SUCCEEDED
 from tests.libraries import Library, LoraFile, Picture, columns_of, stem_of
 

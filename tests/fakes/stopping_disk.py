@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lora_manager_core.import_export.imports.file_journal import Disk
+from lora_manager_core.common.file_journal import Disk
 
 
 class Killed(BaseException):

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from lora_manager_core.common.paths import MODEL_SUFFIXES
 from lora_manager_core.errors import ArchiveRefused
 from lora_manager_core.import_export.archive.contents import FileKind
-from lora_manager_core.import_export.archive.names import shown
+from lora_manager_core.library.files.names import shown
 from lora_manager_core.library.side_files import PREVIEW_ENDINGS
 
 #: What programs leave beside a model; texts, nothing that is ever run.

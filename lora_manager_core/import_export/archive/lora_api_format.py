@@ -20,11 +20,12 @@ from lora_manager_core.import_export.archive.contents import (
 )
 from lora_manager_core.import_export.archive.file_kinds import kind_of, refuse_pickles, why_ignored
 from lora_manager_core.import_export.archive.folder_format import foreign_manifest
-from lora_manager_core.import_export.archive.names import check_member_name, safe_file_name, shown
+from lora_manager_core.import_export.archive.names import check_member_name
 from lora_manager_core.import_export.archive.record_check import check_columns, is_id
 from lora_manager_core.import_export.archive.zip_archive import ZipArchive
 from lora_manager_core.import_export.archive.zip_members import ZipMembers
 from lora_manager_core.import_export.archive.zip_records import damaged
+from lora_manager_core.library.files.names import safe_file_name, shown
 
 _MAX_METADATA_BYTES = 8 * 2**20
 _MAX_FILES = 100

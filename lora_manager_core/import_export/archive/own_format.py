@@ -21,18 +21,14 @@ from lora_manager_core.import_export.archive.file_kinds import (
     stem_of,
     why_ignored,
 )
-from lora_manager_core.import_export.archive.names import (
-    check_member_name,
-    safe_file_name,
-    safe_folder,
-    shown,
-)
+from lora_manager_core.import_export.archive.names import check_member_name
 from lora_manager_core.import_export.archive.own_manifest import read_listed
 from lora_manager_core.import_export.archive.record_check import check_record, check_row
 from lora_manager_core.import_export.archive.tables import TABLES
 from lora_manager_core.import_export.archive.zip_archive import ZipArchive
 from lora_manager_core.import_export.archive.zip_members import ZipMembers, lines_of, parse_json
 from lora_manager_core.import_export.archive.zip_records import damaged
+from lora_manager_core.library.files.names import safe_file_name, safe_folder, shown
 
 #: Of a record, and of one row of a table.
 MAX_RECORD_BYTES = 8 * 2**20

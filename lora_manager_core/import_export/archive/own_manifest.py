@@ -20,11 +20,11 @@ from lora_manager_core.import_export.archive.format import (
     Manifest,
     table_member,
 )
-from lora_manager_core.import_export.archive.names import shown
 from lora_manager_core.import_export.archive.record_check import is_id
 from lora_manager_core.import_export.archive.tables import TABLES
 from lora_manager_core.import_export.archive.zip_members import ZipMembers
 from lora_manager_core.import_export.archive.zip_records import damaged
+from lora_manager_core.library.files.names import shown
 
 #: Nothing that an honest program writes is larger; what JSON becomes in memory is several times it.
 MAX_MANIFEST_BYTES = 256 * 2**20

@@ -29,8 +29,8 @@ from lora_manager_core.db.models import (
 )
 from lora_manager_core.db.types import JsonText
 from lora_manager_core.errors import ArchiveRefused
-from lora_manager_core.import_export.archive.names import shown
 from lora_manager_core.import_export.archive.tables import RECORD_COLUMNS, ArchivedTable
+from lora_manager_core.library.files.names import shown
 from lora_manager_core.queueing.base import CANCELLED, DELIVERY_LANE, ENDED, GPU_LANE, UNFINISHED
 from lora_manager_core.queueing.store import ABANDONED, RELEASED
 

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from lora_manager_core.errors import ArchiveRefused
 from lora_manager_core.import_export.archive.contents import Archive
-from lora_manager_core.import_export.archive.names import shown
 from lora_manager_core.import_export.archive.zip_members import ZipMembers
 from lora_manager_core.import_export.archive.zip_records import damaged
+from lora_manager_core.library.files.names import shown
 from lora_manager_core.library.safetensors_header import HeaderUnreadable, read_header_from
 
 

@@ -15,9 +15,9 @@ from lora_manager_core.errors import (
     PasswordNeeded,
     WrongPassword,
 )
-from lora_manager_core.import_export.archive.names import shown
 from lora_manager_core.import_export.archive.zip_records import damaged
 from lora_manager_core.import_export.archive.zip_structure import Member, read_structure
+from lora_manager_core.library.files.names import shown
 
 PIECE_BYTES = 2**20
 _READ_BYTES = 2**18

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from lora_manager_core.errors import ArchiveRefused
-from lora_manager_core.import_export.archive.names import check_member_name, shown
+from lora_manager_core.import_export.archive.names import check_member_name
 from lora_manager_core.import_export.archive.zip_records import (
     DEFLATED,
     ENCRYPTED,
@@ -24,6 +24,7 @@ from lora_manager_core.import_export.archive.zip_records import (
     read_directory,
     read_end,
 )
+from lora_manager_core.library.files.names import shown
 
 #: What may come of few bytes, whatever the ratio; texts are packed well, weights never are.
 FREE_EXPANSION = 64 * 2**20

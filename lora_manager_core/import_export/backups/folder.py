@@ -20,10 +20,10 @@ import orjson
 
 from lora_manager_core.common.clock import utc_text
 from lora_manager_core.common.files import remove_leftovers, write_whole
+from lora_manager_core.common.storage import storage_errors
 from lora_manager_core.errors import ArchiveRefused, BackupNotFound, PasswordNeeded, StorageFailed
 from lora_manager_core.import_export.archive.reader import open_archive
 from lora_manager_core.import_export.schemas import BackupType
-from lora_manager_core.import_export.storage import storage_errors
 
 _UNFINISHED = ".unfinished"
 _NAME = re.compile(r"(\d{8}T\d{6}Z)-(full|quick)-([0-9a-f-]{36})\.zip")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from lora_manager_core.common.paths import MODEL_SUFFIXES, path_key
+from lora_manager_core.common.storage import storage_errors
 from lora_manager_core.errors import StorageFailed
 from lora_manager_core.import_export.backups.folder import BackupFolder, StoredBackup, backup_name
 from lora_manager_core.import_export.exports.archive_writer import (
@@ -20,7 +21,6 @@ from lora_manager_core.import_export.exports.archive_writer import (
 from lora_manager_core.import_export.exports.choice import Choice
 from lora_manager_core.import_export.exports.snapshot import Snapshots
 from lora_manager_core.import_export.schemas import BackupType, Contents
-from lora_manager_core.import_export.storage import storage_errors
 from lora_manager_core.queueing.base import JobContext, JobProgress
 
 _log = logging.getLogger(__name__)

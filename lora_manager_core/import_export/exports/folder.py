@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_manager_core.common.files import remove_files
+from lora_manager_core.common.storage import storage_errors
 from lora_manager_core.errors import ExportNotFound, StorageFailed
-from lora_manager_core.import_export.storage import storage_errors
 
 _UNFINISHED = ".unfinished"
 #: Time, whether it is encrypted, and the id of its job.

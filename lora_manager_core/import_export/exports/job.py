@@ -7,13 +7,13 @@ from typing import Any
 
 from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.schemas import ListQuery
+from lora_manager_core.common.storage import storage_errors
 from lora_manager_core.errors import InvalidRequest
 from lora_manager_core.import_export.exports.archive_writer import ArchiveWriter
 from lora_manager_core.import_export.exports.choice import Choice, date_range
 from lora_manager_core.import_export.exports.folder import ExportFolder
 from lora_manager_core.import_export.schemas import Contents, ExportRequest
 from lora_manager_core.import_export.secrets import Secrets
-from lora_manager_core.import_export.storage import storage_errors
 from lora_manager_core.queueing.base import JobContext, JobOutcome
 
 

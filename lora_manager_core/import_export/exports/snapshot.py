@@ -34,7 +34,6 @@ from lora_manager_core.import_export.archive.format import (
     record_member,
     table_member,
 )
-from lora_manager_core.import_export.archive.names import safe_file_name
 from lora_manager_core.import_export.archive.tables import TABLES, ArchivedTable
 from lora_manager_core.import_export.exports.choice import Choice, date_range
 from lora_manager_core.import_export.exports.repository import ExportRepository, PlacedRecord
@@ -48,6 +47,7 @@ from lora_manager_core.import_export.exports.source_files import (
 )
 from lora_manager_core.import_export.room import require_room
 from lora_manager_core.import_export.schemas import Contents
+from lora_manager_core.library.files.names import safe_file_name
 
 _RECORDS, _TABLES, _SETTINGS = range(3)
 #: Pages of a SQLite copy between two looks whether to stop.

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 
 from lora_manager_core.common.paths import require_inside
+from lora_manager_core.common.storage import storage_errors
 from lora_manager_core.db.unit_of_work import Database, WriteSession
 from lora_manager_core.errors import LibraryChanged
 from lora_manager_core.import_export.archive.contents import Archive
@@ -33,7 +34,6 @@ from lora_manager_core.import_export.imports.set_writer import (
 from lora_manager_core.import_export.imports.staging import StagedFiles
 from lora_manager_core.import_export.imports.table_merge import decide
 from lora_manager_core.import_export.imports.table_writer import TableWriter
-from lora_manager_core.import_export.storage import storage_errors
 from lora_manager_core.library.walk import find_files
 
 #: How often a long copy tells how far it is.

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lora_manager_core.common.paths import MODEL_SUFFIXES, path_key
+from lora_manager_core.common.storage import storage_errors
 from lora_manager_core.errors import ArchiveRefused
 from lora_manager_core.import_export.archive.contents import Archive, ArchivedFile, ArchivedRecord
 from lora_manager_core.import_export.imports.repository import KnownRecord
-from lora_manager_core.import_export.storage import storage_errors
 from lora_manager_core.library.walk import FoundFile, walk_roots
 
 _PIECE = 2**20

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lora_manager_core.errors import LibraryChanged, StorageFailed, UnsafePath
-from lora_manager_core.import_export.imports.file_journal import (
+from lora_manager_core.common.file_journal import (
     Disk,
     Journal,
     Move,
@@ -25,7 +24,8 @@ from lora_manager_core.import_export.imports.file_journal import (
     read_journal,
     take_back,
 )
-from lora_manager_core.import_export.storage import storage_errors
+from lora_manager_core.common.storage import storage_errors
+from lora_manager_core.errors import LibraryChanged, StorageFailed, UnsafePath
 
 _log = logging.getLogger(__name__)
 

@@ -9,11 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_manager_core.errors import ArchiveRefused
-from lora_manager_core.import_export.archive.names import (
-    check_member_name,
-    safe_file_name,
-    safe_folder,
-)
+from lora_manager_core.import_export.archive.names import check_member_name
+from lora_manager_core.library.files.names import safe_file_name, safe_folder
 
 UNSAFE = {
     "empty": "",

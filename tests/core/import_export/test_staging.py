@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lora_manager_core.common.file_journal import Disk
 from lora_manager_core.errors import DiskFull, LibraryChanged, StorageFailed, UnsafePath
-from lora_manager_core.import_export.imports.file_journal import Disk
 from lora_manager_core.import_export.imports.staging import (
     STAGING_FOLDER,
     StagedFiles,
