@@ -7,19 +7,16 @@ import ipaddress
 import os
 import shutil
 import sys
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cached_property
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy
-from sqlalchemy.engine import make_url
 
 from lora_manager_core.db.unit_of_work import Database
+from tests.postgres import PostgresDatabases
 
 # Nothing of the shell that the tests run in, and no library that calls home.
 for _name in [name for name in os.environ if name.startswith("LORA_MANAGER_")]:
@@ -89,68 +86,48 @@ def redis_url() -> str:
     return os.environ[REDIS_URL]
 
 
-class _Migrated:
-    """One database of each kind with the newest schema, made when it is first asked for.
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with the newest schema and without a journal, which others are copies of.
 
-    Copies of it are much quicker to make than the whole history is to go through.
+    A copy is much quicker to make than the whole history is to go through.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @cached_property
-    def sqlite(self) -> Path:
-        """A file without a journal."""
-        file = self._folder / "migrated.sqlite3"
-        _migrate(f"sqlite:///{file.as_posix()}")
-        return file
-
-    @cached_property
-    def postgres(self) -> str:
-        """A database of the server for tests."""
-        server = make_url(os.environ[POSTGRES_URL])
-        name = f"migrated_{uuid.uuid4().hex}"
-        with _maintenance() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        _migrate(server.set(database=name).render_as_string(hide_password=False))
-        return name
+    file = tmp_path_factory.mktemp("migrated") / "migrated.sqlite3"
+    _migrate(f"sqlite:///{file.as_posix()}")
+    return file
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Migrated]:
-    """What new databases are copies of."""
-    made = _Migrated(tmp_path_factory.mktemp("migrated"))
-    yield made
-    if "postgres" in vars(made):
-        _drop(made.postgres)
+def postgres_databases() -> Iterator[PostgresDatabases]:
+    """Databases of the server for tests; for tests marked `postgres`."""
+    databases = PostgresDatabases(os.environ[POSTGRES_URL], _migrate)
+    yield databases
+    databases.close()
 
 
 @pytest.fixture
-def make_database_url(tmp_path: Path, migrated: _Migrated) -> Iterator[Callable[..., str]]:
+def make_database_url(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., str]]:
     """Makes a database of this test's own, a `sqlite` file or in `postgres`; gives its URL.
 
     It has the newest schema, or nothing at all if it is to be `empty`.
     """
     numbers = count(1)
-    dropped: list[str] = []
+    with ExitStack() as given_back:
 
-    def _make(kind: str, empty: bool = False) -> str:
-        if kind == "sqlite":
-            file = tmp_path / f"test{next(numbers)}.sqlite3"
-            if not empty:
-                shutil.copyfile(migrated.sqlite, file)
-            return f"sqlite:///{file.as_posix()}"
-        name = f"test_{uuid.uuid4().hex}"
-        template = "template1" if empty else migrated.postgres
-        with _maintenance() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
-        dropped.append(name)
-        server = make_url(os.environ[POSTGRES_URL])
-        return server.set(database=name).render_as_string(hide_password=False)
+        def _make(kind: str, empty: bool = False) -> str:
+            if kind == "sqlite":
+                file = tmp_path / f"test{next(numbers)}.sqlite3"
+                if not empty:
+                    shutil.copyfile(request.getfixturevalue("migrated_sqlite"), file)
+                return f"sqlite:///{file.as_posix()}"
+            databases = request.getfixturevalue("postgres_databases")
+            name = databases.borrow(empty=empty)
+            given_back.callback(databases.give_back, name)
+            return databases.url(name)
 
-    yield _make
-    for name in dropped:
-        _drop(name)
+        yield _make
 
 
 @pytest.fixture(params=DATABASES)
@@ -174,29 +151,6 @@ def _migrate(url: str) -> None:
     database = Database(url)
     database.upgrade()
     database.close()
-
-
-@contextmanager
-def _maintenance() -> Iterator[sqlalchemy.Connection]:
-    """A connection to the server for tests, for making and dropping databases."""
-    url = make_url(os.environ[POSTGRES_URL]).set(drivername="postgresql+psycopg")
-    engine = sqlalchemy.create_engine(
-        url, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool
-    )
-    with engine.connect() as connection:
-        yield connection
-
-
-def _drop(name: str) -> None:
-    """Drop a database; who left a transaction open in it is told."""
-    with _maintenance() as connection:
-        left = connection.exec_driver_sql(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND state LIKE "
-            "'idle in transaction%%'",
-            (name,),
-        ).scalar()
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    assert not left, "the test left a transaction open"
 
 
 class NetworkForbidden(RuntimeError):
