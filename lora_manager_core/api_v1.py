@@ -20,6 +20,7 @@ from lora_manager_core.import_export.backups.routes import router as backup_rout
 from lora_manager_core.import_export.exports.routes import router as export_router
 from lora_manager_core.import_export.imports.routes import UPLOADS
 from lora_manager_core.import_export.imports.routes import router as import_router
+from lora_manager_core.library.lookups.routes import router as lookups_router
 from lora_manager_core.library.previews.routes import LARGER
 from lora_manager_core.library.previews.routes import router as previews_router
 from lora_manager_core.library.hashing.routes import router as hashing_router
@@ -42,6 +43,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     library_router,
     hashing_router,
     previews_router,
+    lookups_router,
     undo_router,
     adapters_router,
     compose_router,

@@ -64,6 +64,7 @@ from lora_manager_core.import_export.imports.staging import recover_staged
 from lora_manager_core.library.hashing.known import KnownHashes
 from lora_manager_core.library.hashing.service import HashingService
 from lora_manager_core.library.ingest import describe_single_file
+from lora_manager_core.library.lookups.civitai import CivitaiProvider
 from lora_manager_core.library.scan import LibraryScan
 from lora_manager_core.library.service import LibraryService
 from lora_manager_core.library.telling import publish_library_change
@@ -75,6 +76,7 @@ from lora_manager_core.queueing.base import (
     GPU_LANE,
     HASHING_LANE,
     LIBRARY_LANE,
+    NETWORK_LANE,
     JobQueue,
 )
 from lora_manager_core.queueing.rq import RqQueue
@@ -149,6 +151,7 @@ class Application:
         self.services.get(WarmUp).stop()
         self.services.get(Jobs).stop()
         self.services.get(TextTiers).close()
+        self.services.get(CivitaiProvider).close()
         self.services.get(BackendRegistry).close()
         self.services.get(UsageRecorder).stop()
         self.services.get(SessionLog).stop()
@@ -261,7 +264,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     add_recommendations(services, roots, active_set, loaded_base_model)
     thumbnails = ThumbnailFolder(settings.data_dir / "thumbnails")
     results = services.add(ResultService(database, pictures, thumbnails))
-    add_side_services(services, roots, thumbnails)
+    add_side_services(services, runner, roots, thumbnails)
     services.add(ReuseService(results, active_set))
     add_archives(services, runner, queue, roots, pictures)
     return Application(settings, database, services)
@@ -327,6 +330,7 @@ def lane_sizes(settings: Settings) -> dict[str, int]:
         LIBRARY_LANE: settings.library_workers,
         DELIVERY_LANE: settings.delivery_workers,
         EMBEDDING_LANE: 1,
+        NETWORK_LANE: 1,
         HASHING_LANE: 1,
     }
 

@@ -22,6 +22,7 @@
     │   ├── ImportConflicts               409 import_conflicts
     │   ├── LibraryChanged                409 library_changed
     │   ├── UndoConflict                  409 undo_conflict
+    │   ├── LookUpsOff                    409 look_ups_off
     │   ├── JobAlreadyFinished            409 job_already_finished
     │   └── NothingToRetry                409 nothing_to_retry
     ├── WrongMediaType                    415 unsupported_media_type
@@ -204,6 +205,12 @@ class UndoConflict(Conflict):
     """A change cannot be taken back as things are now; nothing was done."""
 
     code = "undo_conflict"
+
+
+class LookUpsOff(Conflict):
+    """Providers are not to be asked, says the setting."""
+
+    code = "look_ups_off"
 
 
 class JobAlreadyFinished(Conflict):

@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 _PREFIX = "LORA_MANAGER_"
-_SECRETS = ("api_key", "database_url", "redis_url", "sdnext_password", "sdnext_user")
+_SECRETS = ("api_key", "civitai_key", "database_url", "redis_url", "sdnext_password", "sdnext_user")
 
 
 class Settings(BaseSettings):
@@ -98,6 +98,18 @@ class Settings(BaseSettings):
     exact_strengths: bool = Field(
         default=True,
         description="In SD.Next: switch off the fused LoRA mode, which renders wrong strengths.",
+    )
+    look_up: bool = Field(
+        default=False,
+        description="Let look-ups ask Civitai for files by their hash when somebody starts one; "
+        "while this is off nothing is ever asked.",
+    )
+    civitai_key: str | None = Field(
+        default=None, description="API key of Civitai, which tells more to those who have one."
+    )
+    civitai_url: str = Field(
+        default="https://civitai.com",
+        description="Address of Civitai, or of a server that answers like it.",
     )
     host: str = Field(
         default="127.0.0.1", description="Address that `serve` listens on.", min_length=1

@@ -17,11 +17,13 @@ GPU_LANE = "gpu"
 LIBRARY_LANE = "library"
 #: Apart from the others: a target that is slow to answer holds up neither pictures nor scans.
 DELIVERY_LANE = "delivery"
+#: Asks servers elsewhere about files, and mostly waits for them.
+NETWORK_LANE = "network"
 #: Work that nobody waits for: embeddings of texts and weights. It gives way to all the others.
 EMBEDDING_LANE = "embedding"
 #: Reads every file from end to end, for hours perhaps: neither scans nor embeddings wait for it.
 HASHING_LANE = "hashing"
-LANES = (GPU_LANE, LIBRARY_LANE, DELIVERY_LANE, EMBEDDING_LANE, HASHING_LANE)
+LANES = (GPU_LANE, LIBRARY_LANE, NETWORK_LANE, DELIVERY_LANE, EMBEDDING_LANE, HASHING_LANE)
 
 PENDING = "pending"
 RUNNING = "running"

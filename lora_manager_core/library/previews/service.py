@@ -12,7 +12,7 @@ from typing import Any
 
 from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.adapters.writer import AdapterWriter
-from lora_manager_core.common.files import write_whole
+from lora_manager_core.common.files import remove_files, write_whole
 from lora_manager_core.common.paths import MODEL_SUFFIXES, require_inside
 from lora_manager_core.common.thumbnails import MEDIA_TYPE, ThumbnailFolder
 from lora_manager_core.db.models import Adapter
@@ -26,6 +26,9 @@ from lora_manager_core.library.walk import find_file
 
 #: Longer side in pixels of the picture inside a model file where no width is asked for.
 _WHOLE = 1024
+#: After the ending of what is ours: hosts serve every picture below their data folder to whoever
+#: asks.
+_OURS = ".preview"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class PreviewService:
         with self._database.read() as session:
             adapter = _require(Adapters(session), adapter_id)
         path = self._current(adapter)
-        ending = path.suffix.lower()
+        ending = _ending(path)
         if ending in MODEL_SUFFIXES:
             mark = _mark(path)
             small = self._thumbnails.get(
@@ -77,8 +80,10 @@ class PreviewService:
         small = self._thumbnails.get(adapter_id, _mark(path), width, lambda: path.open("rb"))
         return Shown(small, MEDIA_TYPE)
 
-    def put(self, adapter_id: str, content: bytes) -> dict[str, Any]:
+    def put(self, adapter_id: str, content: bytes, beside: bool = True) -> dict[str, Any]:
         """Write a preview beside the model; one that was there is kept under another name.
+
+        Not `beside` it: into our folder, and what lies beside the model still comes first.
 
         Raises:
             WrongMediaType, Unprocessable: see `kinds.checked_ending`.
@@ -86,9 +91,11 @@ class PreviewService:
             Busy: a file cannot be written or renamed now.
         """
         ending = checked_ending(content)
-        adapter, model, beside = self._model(adapter_id)
+        adapter, model, neighbours = self._model(adapter_id)
+        if not beside:
+            return self._keep(adapter, content, ending)
         target = model.with_name(f"{_stem(model)}.preview{ending}")
-        before = [name for key, name in beside.items() if _is_proper(model, key)]
+        before = [name for key, name in neighbours.items() if _is_proper(model, key)]
         with _busy_if_refused("The preview"):
             kept = _put_away(model, before)
             try:
@@ -110,19 +117,31 @@ class PreviewService:
         """
         adapter, model, _ = self._model(adapter_id)
         path = self._current(adapter)
-        if path.suffix.lower() in MODEL_SUFFIXES:
+        if _ending(path) in MODEL_SUFFIXES:
             raise Conflict("The picture is inside the model file, which is never changed.")
         with _busy_if_refused("The preview"):
             if path.parent == model.parent:
                 _put_away(model, [path.name])
             else:
                 path.unlink()
-                with self._database.write() as session:
-                    adapters = AdapterWriter(session)
-                    adapter = _require(adapters, adapter_id)
-                    adapter.preview_path = None
-                    adapters.save(adapter, retag=False)
+                self._point(adapter_id, None)
         return self._renew(adapter)
+
+    def _keep(self, adapter: Adapter, content: bytes, ending: str) -> dict[str, Any]:
+        name = f"{adapter.id}-{zlib.crc32(content):08x}{ending}{_OURS}"
+        with _busy_if_refused("The preview"):
+            write_whole(self._folder / name, content, self._folder / ".unfinished")
+        before = [path for path in self._folder.glob(f"{adapter.id}-*") if path.name != name]
+        self._point(adapter.id, self._folder / name)
+        remove_files(before)
+        return self._renew(adapter)
+
+    def _point(self, adapter_id: str, path: Path | None) -> None:
+        with self._database.write() as session:
+            adapters = AdapterWriter(session)
+            adapter = _require(adapters, adapter_id)
+            adapter.preview_path = None if path is None else str(path)
+            adapters.save(adapter, retag=False)
 
     def _current(self, adapter: Adapter) -> Path:
         if not adapter.preview_path:
@@ -160,6 +179,11 @@ def _require(adapters: Adapters, adapter_id: str) -> Adapter:
     if adapter is None:
         raise AdapterNotFound(f"There is no adapter {adapter_id}.")
     return adapter
+
+
+def _ending(path: Path) -> str:
+    """What kind of file it is."""
+    return Path(path.stem if path.suffix == _OURS else path.name).suffix.lower()
 
 
 def _mark(path: Path) -> str:
