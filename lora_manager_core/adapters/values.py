@@ -60,7 +60,7 @@ def column_values(values: Mapping[str, Any]) -> dict[str, Any]:
         columns["version_key"] = columns["version"] or ""
     if "base_model" in columns:
         columns["base_model_source"] = "person" if columns["base_model"] else None
-        columns["base_model_confidence"] = None
+        columns["base_model_confidence"] = 1.0 if columns["base_model"] else None
     return columns
 
 

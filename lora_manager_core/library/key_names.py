@@ -26,7 +26,7 @@ PARTS = {
     "oft_blocks": "oft_blocks", "oft_diag": "oft", "oft_R": "oft",
     "boft_R": "boft", "boft_s": "boft",
     "on_input": "ia3", "ia3_l": "ia3",
-    "a1": "glora", "a2": "glora", "b1": "glora", "b2": "glora",
+    "a1": "glora_a", "a2": "glora_a", "b1": "glora_b", "b2": "glora_b",
     "w_norm": "norm", "b_norm": "norm", "diff": "diff", "diff_b": "diff",
     "q_layer": "tlora", "p_layer": "tlora", "lambda_layer": "tlora",
 }  # fmt: skip

@@ -24,7 +24,7 @@ _TYPES_BY_PART = (
     ("hada_t2", "loha"),
     ("lokr_w1", "lokr"), ("lokr_w1_a", "lokr"), ("lokr_w2", "lokr"), ("lokr_w2_a", "lokr"),
     ("boft", "boft"), ("oft", "oft"),
-    ("glora", "glora"),
+    ("glora_a", "glora"), ("glora_b", "glora"),
     ("ia3", "ia3"),
     ("mid", "locon"), ("conv", "locon"),
     ("down", "lora"), ("up", "lora"),
@@ -108,6 +108,14 @@ def describe_network(tensors: Mapping[str, Mapping[str, Any]]) -> Network:
             parts.add("boft" if axes == 4 else "oft")
             if axes >= 2:
                 _note(layout.outputs, place, shape[-3] * shape[-1] if axes > 2 else shape[-1])
+        elif part == "glora_a" and axes >= 2:  # A·B works on the input: (rank, in) and (in, rank)
+            _note(layout.inputs, place, max(shape[:2]))
+        elif part == "glora_b" and axes >= 2:  # (rank, in) and (out, rank)
+            ranks[name.module] = min(shape[:2])
+            if shape[0] > shape[1]:
+                _note(layout.outputs, place, shape[0])
+        elif part == "weight" and axes == 1:  # IA3, which sits behind a layer unless it was told
+            _note(layout.outputs, place, shape[0])
         elif part in ("diff", "weight") and axes >= 2:
             _note(layout.inputs, place, shape[1])
             _note(layout.outputs, place, shape[0])

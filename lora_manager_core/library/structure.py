@@ -47,6 +47,7 @@ def _starts(places: frozenset[str], *beginnings: str) -> bool:
     return any(place.startswith(beginnings) for place in places)
 
 
+_QUERIES = ("to_q", "to_k", "to_v")
 _UNET = ("down_blocks", "up_blocks", "mid_block", "input_blocks", "output_blocks", "middle_block")
 
 # Width of the text that attn2.to_k reads: SD 1.x CLIP-L, SD 2.x OpenCLIP-H, SDXL both encoders
@@ -54,18 +55,23 @@ _UNET = ("down_blocks", "up_blocks", "mid_block", "input_blocks", "output_blocks
 _CROSS_WIDTHS = {768: "SD 1.5", 1024: "SD 2.x", 2048: "SDXL", 1280: "SDXL Refiner"}
 
 
+def _self_attention(seen: dict[str, set[int]]) -> set[int]:
+    found: set[int] = set()
+    for place, widths in seen.items():
+        if "attn1_" in place and place.startswith(_UNET) and place.endswith(_QUERIES):
+            found |= widths
+    return found
+
+
 def _unet(layout: Layout, places: frozenset[str]) -> Finding | None:
     if not _starts(places, *_UNET):
         return None
     cross: set[int] = set()
-    self_attention: set[int] = set()
     for place, widths in layout.inputs.items():
-        if not place.startswith(_UNET):
-            continue
-        if place.endswith(("to_k", "to_v")) and "attn2" in place:
+        if place.startswith(_UNET) and place.endswith(("to_k", "to_v")) and "attn2" in place:
             cross |= widths
-        elif "attn1_" in place and place.endswith(("to_q", "to_k", "to_v")):
-            self_attention |= widths
+    # attn1 is as wide behind as before; OFT, BOFT and IA3 tell only the width behind.
+    self_attention = _self_attention(layout.inputs) | _self_attention(layout.outputs)
     decided = {_CROSS_WIDTHS[width] for width in cross if width in _CROSS_WIDTHS}
     if len(decided) == 1 and cross <= _CROSS_WIDTHS.keys():
         return Finding(decided.pop(), 0.99)
@@ -121,6 +127,20 @@ _FLUX_ATTENTION = (
 )  # fmt: skip
 
 
+# Width of Hunyuan Video 1.5, of Video 1.0, and of Image 2.1 (heads times 128).
+_HUNYUAN_WIDTHS = {2048: "Hunyuan Video", 3072: "Hunyuan Video", 3584: "Hunyuan Image"}
+
+
+def _hunyuan(places: frozenset[str], widths: set[int]) -> Finding | None:
+    """Flux's blocks under Flux's names, in other widths and with Hunyuan's own text modules."""
+    decided = {_HUNYUAN_WIDTHS[width] for width in widths if width in _HUNYUAN_WIDTHS}
+    if _has(places, "img_mlp_fc", "individual_token_refiner", "byt5_in", "img_mod_linear"):
+        if len(decided) == 1:
+            return Finding(decided.pop(), 0.95)
+        return Finding("Hunyuan Image" if _has(places, "byt5_in") else "Hunyuan Video", 0.9)
+    return Finding("Hunyuan Image", 0.9) if widths == {3584} else None
+
+
 def _flux(layout: Layout, places: frozenset[str]) -> Finding | None:
     if _has(places, "distilled_guidance_layer"):
         return Finding("Chroma", 0.99)
@@ -130,12 +150,12 @@ def _flux(layout: Layout, places: frozenset[str]) -> Finding | None:
     blocks = layout.blocks
     double = max((n for p, n in blocks.items() if p.startswith("double_blocks")), default=-1)
     single = max((n for p, n in blocks.items() if p.startswith("single_")), default=-1)
-    if _has(places, "img_mlp_fc", "individual_token_refiner", "byt5_in", "img_mod_linear"):
-        hunyuan = "Hunyuan Image" if _has(places, "byt5_in") else "Hunyuan Video"
-        return Finding(hunyuan, 0.95)
     if _starts(places, "joint_transformer_blocks"):
         return Finding("AuraFlow", 0.9)
     widths = _widths(layout, _FLUX_ATTENTION)
+    hunyuan = _hunyuan(places, widths)
+    if hunyuan is not None:
+        return hunyuan
     if widths == {3072} and (double > 18 or single > 37):  # Flux.1 has 19 and 38 blocks
         return Finding("Hunyuan Video", 0.85)
     return _flux2(layout, places, widths) or _flux1(layout, places, widths)
@@ -177,6 +197,8 @@ def _sd3(layout: Layout, places: frozenset[str]) -> Finding | None:
     if not _starts(places, "joint_blocks", "transformer_blocks"):
         return None
     widths = _widths(layout, ("attn_qkv", "attn_to_q", "attn_to_k", "attn_to_v", "attn_add_"))
+    if not widths and _starts(places, "joint_blocks"):
+        widths = _widths(layout, ("mlp_fcN", "mlp_fc1", "adaLN_modulation"))
     if widths == {2432}:
         return Finding("SD 3.5 Large", 0.97)
     if widths == {1536}:  # SD 3 Medium has the same width; only 3.5 has a second attention

@@ -17,7 +17,8 @@ from lora_manager_core.weights.tensors import Floats
 
 #: Kinds whose effect depends on the weights of the base model, by the part that proves them.
 NEEDS_BASE = {
-    "oft": "OFT", "oft_blocks": "OFT", "boft": "BOFT", "ia3": "(IA)³", "glora": "GLoRA",
+    "oft": "OFT", "oft_blocks": "OFT", "boft": "BOFT", "ia3": "(IA)³",
+    "glora_a": "GLoRA", "glora_b": "GLoRA",
     "tlora": "T-LoRA",
 }  # fmt: skip
 

@@ -73,7 +73,7 @@ class TestNetworkType:
             pytest.param({"oft_blocks": [3, 8, 40, 40]}, "boft", None, id="boft"),
             pytest.param({"oft_diag": [8, 40, 40]}, "oft", None, id="diagonal oft"),
             pytest.param({"weight": [320], "on_input": [1]}, "ia3", None, id="ia3"),
-            pytest.param({"a1.weight": [4, 320], "b2.weight": [4, 320]}, "glora", None, id="glora"),
+            pytest.param({"a1.weight": [4, 320], "b2.weight": [4, 320]}, "glora", 4, id="glora"),
             pytest.param({"w_norm": [320], "b_norm": [320]}, "norm", None, id="norm"),
             pytest.param({"diff": [320, 320], "diff_b": [320]}, "full", None, id="full"),
             pytest.param({"weight": [320, 320]}, None, None, id="a bare weight proves nothing"),

@@ -91,6 +91,7 @@ class TestRescan:
         home.scan()
         again = home.adapter("alice")
         assert (again["base_model"], again["base_model_source"]) == ("Pony", "person")
+        assert again["base_model_confidence"] == 1
 
     def test_poorer_news_does_not_replace_what_is_known(self, home):
         side = home.library / "characters" / "alice.txt"
