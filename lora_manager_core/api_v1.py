@@ -21,6 +21,7 @@ from lora_manager_core.import_export.exports.routes import router as export_rout
 from lora_manager_core.import_export.imports.routes import UPLOADS
 from lora_manager_core.import_export.imports.routes import router as import_router
 from lora_manager_core.library.lookups.routes import router as lookups_router
+from lora_manager_core.library.files.routes import router as files_router
 from lora_manager_core.library.previews.routes import LARGER
 from lora_manager_core.library.previews.routes import router as previews_router
 from lora_manager_core.library.hashing.routes import router as hashing_router
@@ -44,6 +45,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     hashing_router,
     previews_router,
     lookups_router,
+    files_router,
     undo_router,
     adapters_router,
     compose_router,

@@ -9,18 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from lora_manager_core.adapters.active_set import ActiveSetService
-from lora_manager_core.adapters.bulk import BulkService
 from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.adapters.service import AdapterService
-from lora_manager_core.adapters.undo.deletions import DELETE, Deletions
-from lora_manager_core.adapters.undo.edits import EDIT, Edits
-from lora_manager_core.adapters.undo.recorder import UndoRecorder
-from lora_manager_core.adapters.undo.service import UndoService
 from lora_manager_core.backends.base import GenerationBackend, PromptName
 from lora_manager_core.backends.diffusers_local import DiffusersBackend
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
 from lora_manager_core.backends.registry import BackendRegistry
 from lora_manager_core.bootstrap_archives import add_archives, journals
+from lora_manager_core.bootstrap_files import add_changes
 from lora_manager_core.bootstrap_hashing import add_hashing
 from lora_manager_core.bootstrap_recommendations import add_embeddings, add_recommendations
 from lora_manager_core.bootstrap_side import add_side_services
@@ -61,6 +57,8 @@ from lora_manager_core.import_export.backups.service import BackupService
 from lora_manager_core.import_export.exports.service import ExportService
 from lora_manager_core.import_export.imports.service import ImportService
 from lora_manager_core.import_export.imports.staging import recover_staged
+from lora_manager_core.library.files.acts import FileActs
+from lora_manager_core.library.files.bin import FileBin
 from lora_manager_core.library.hashing.known import KnownHashes
 from lora_manager_core.library.hashing.service import HashingService
 from lora_manager_core.library.ingest import describe_single_file
@@ -133,6 +131,8 @@ class Application:
         self.services.get(BackupService).remove_leftovers()
         self.services.get(ExportService).remove_leftovers()
         self.services.get(ImportService).remove_leftovers()
+        self.services.get(FileActs).recover()
+        self.services.get(FileBin).remove_leftovers()
         recover_staged(journals(self.settings), self.services.get(ArchiveJobs).state)
         self.services.get(Jobs).start()
         library = self.services.get(LibraryService)
@@ -187,11 +187,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     adapters = services.add(
         AdapterService(database, roots, partial(describe_single_file, roots), removals)
     )
-    recorder = UndoRecorder()
-    services.add(BulkService(database, recorder, removals))
-    undo = services.add(UndoService(database))
-    undo.register(EDIT, Edits())
-    undo.register(DELETE, Deletions())
+    add_changes(services, roots, removals)
     active_set = ActiveSetService(database, removals)
     scan = services.add(
         LibraryScan(

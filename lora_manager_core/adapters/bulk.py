@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from lora_manager_core.adapters.activation import ActivationListener, nobody
@@ -21,20 +23,26 @@ from lora_manager_core.db.models import Adapter
 from lora_manager_core.db.unit_of_work import Database, WriteSession
 from lora_manager_core.errors import AdapterNotFound, InvalidRequest
 
+#: Moves the files of adapters (by id) to the bin, under the id of an undo entry: opened around the
+#: unit of work that deletes the records, and called at its end.
+BinFiles = Callable[[str, Sequence[str]], AbstractContextManager[Callable[[WriteSession], None]]]
+
 _NAMED_IDS = 100
 
 
 class BulkService:
-    """Many adapters as people change them."""
+    """Many adapters as people change them; `bin_files` is the library's work."""
 
     def __init__(
         self,
         database: Database,
         recorder: UndoRecorder,
+        bin_files: BinFiles,
         on_activation: ActivationListener = nobody,
     ) -> None:
         self._database = database
         self._recorder = recorder
+        self._bin_files = bin_files
         self._on_activation = on_activation
 
     def apply(self, request: BulkRequest) -> dict[str, Any]:
@@ -43,15 +51,18 @@ class BulkService:
         Raises:
             AdapterNotFound: ids are unknown (named in `unknown_ids`) and not to be passed over.
             InvalidRequest: the action lacks what it needs.
+            StorageFailed: a file cannot be moved to the bin; nothing was changed.
         """
         values = given_values(request.values) if request.values is not None else {}
         if request.action == "set" and not values:
             raise InvalidRequest("`set` needs `values` with at least one field.")
         if request.action in ("tag", "untag") and not request.tags:
             raise InvalidRequest(f"`{request.action}` needs `tags`.")
+        if request.files and request.action != "delete":
+            raise InvalidRequest("`files` belongs to the action `delete`; leave it out.")
         check_name(values)
         if request.action == "delete":
-            ids, undo_id = self._delete(request.lora_ids, request.skip_unknown)
+            ids, undo_id = self._delete(request.lora_ids, request.skip_unknown, request.files)
         else:
             ids, undo_id = self._edit(request, values)
         return {
@@ -62,27 +73,44 @@ class BulkService:
             "undo_id": undo_id,
         }
 
-    def delete(self, adapter_id: str) -> str:
+    def delete(self, adapter_id: str, files: bool = False) -> str:
         """Take an adapter out of the catalogue; gives the id to take that back with.
 
-        Its file stays and is not listed again. Raises as `apply` does.
+        Its file stays and is not listed again; with `files` it goes to the bin, with all beside it.
+        Raises as `apply` does.
         """
-        _, undo_id = self._delete([adapter_id], False)
+        _, undo_id = self._delete([adapter_id], False, files)
         assert undo_id is not None
         return undo_id
 
     def _delete(
-        self, adapter_ids: Sequence[str], skip_unknown: bool
+        self, adapter_ids: Sequence[str], skip_unknown: bool, files: bool
+    ) -> tuple[list[str], str | None]:
+        undo_id = str(uuid.uuid4())
+        if files:
+            with self._bin_files(undo_id, adapter_ids) as bin_files:
+                return self._remove(undo_id, adapter_ids, skip_unknown, bin_files)
+        return self._remove(undo_id, adapter_ids, skip_unknown, None)
+
+    def _remove(
+        self,
+        undo_id: str,
+        adapter_ids: Sequence[str],
+        skip_unknown: bool,
+        bin_files: Callable[[WriteSession], None] | None,
     ) -> tuple[list[str], str | None]:
         with self._database.write() as session:
             adapters = AdapterWriter(session)
             found = _found(adapters, adapter_ids, skip_unknown)
             if not found:
                 return [], None
-            before = before_deletion(session, found)
-            title = f"Deleted {_named(found)}"
-            undo_id = self._recorder.record(session, DELETE, title, before)
-            adapters.remove(found)
+            files = bin_files is not None
+            before = before_deletion(session, found, files)
+            title = f"Deleted {_named(found)}{' with files' if files else ''}"
+            self._recorder.record(session, DELETE, title, before, undo_id)
+            adapters.remove(found, exclude=not files)
+            if bin_files is not None:
+                bin_files(session)
             return [adapter.id for adapter in found], undo_id
 
     def _edit(self, request: BulkRequest, values: dict[str, Any]) -> tuple[list[str], str | None]:

@@ -86,13 +86,14 @@ def update_adapter(
     return _answer(service.update(adapter_id, request), url)
 
 
-@router.delete("/{adapter_id}", status_code=204, responses=_NOT_FOUND)
-def delete_adapter(service: Bulk, adapter_id: str) -> Response:
+@router.delete("/{adapter_id}", status_code=204, responses=_WRITE_ERRORS)
+def delete_adapter(service: Bulk, adapter_id: str, files: bool = False) -> Response:
     """Take an adapter out of the catalogue; the model file stays.
 
-    The header `X-Undo-Id` has the id that takes it back, see `/adapters/undo`.
+    With `files` it goes to the bin (`/library/bin`), with side files and previews. The header
+    `X-Undo-Id` has the id that takes it back, see `/adapters/undo`.
     """
-    return Response(status_code=204, headers={"X-Undo-Id": service.delete(adapter_id)})
+    return Response(status_code=204, headers={"X-Undo-Id": service.delete(adapter_id, files)})
 
 
 def _place(

@@ -128,6 +128,9 @@ class BulkRequest(RequestModel):
     tags: Words | None = Field(None, description="For `tag` and `untag`.")
     values: AdapterFields | None = Field(None, description="For `set`.")
     skip_unknown: bool = Field(False, description="Pass over unknown ids instead of failing.")
+    files: bool = Field(
+        False, description="For `delete`: the files go to the bin, with all beside them."
+    )
 
 
 class AdapterRecord(BaseModel):

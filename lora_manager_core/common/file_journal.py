@@ -1,10 +1,12 @@
-"""The journal of files that one job moves: what it says, and how it is acted on after a kill.
+"""The journal of files that move together: what it says, and how it is acted on after a kill.
 
 How far each move came is told by the files themselves; so all here may be done again at any time.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import logging
 import os
 import shutil
@@ -20,6 +22,7 @@ from lora_manager_core.common.files import remove_leftovers, write_whole
 _log = logging.getLogger(__name__)
 
 _UNFINISHED = ".unfinished"
+_PIECE_BYTES = 2**20
 
 
 class Disk:
@@ -36,6 +39,29 @@ class Disk:
     def rename(self, source: Path, target: Path) -> None:
         """Give a file another name, which is free."""
         source.rename(target)
+
+    def volume(self, path: Path) -> int:
+        """The volume on which a path lies, or will: files are renamed within one only."""
+        while not path.exists():
+            path = path.parent
+        return path.stat().st_dev
+
+    def copy(self, source: Path, target: Path) -> None:
+        """Copy a file with its times, and read the copy back; raises OSError if they differ."""
+        written = hashlib.sha256()
+        with source.open("rb") as reading, target.open("xb") as writing:
+            while piece := reading.read(_PIECE_BYTES):
+                written.update(piece)
+                writing.write(piece)
+            writing.flush()
+            os.fsync(writing.fileno())
+        shutil.copystat(source, target)
+        read_back = hashlib.sha256()
+        with target.open("rb") as copied:
+            while piece := copied.read(_PIECE_BYTES):
+                read_back.update(piece)
+        if written.digest() != read_back.digest():
+            raise OSError(errno.EIO, "what was written is not what is read back")
 
     def make_folder(self, folder: Path) -> None:
         """Make a folder and those above it; none has to be missing."""
@@ -66,22 +92,28 @@ class Move:
 
     staged: Path
     destination: Path
-    aside: Path
+    aside: Path | None = None
     present: Path | None = None
+
+
+_PATH_LISTS = ("staging", "above", "folders", "copied")
 
 
 @dataclass(slots=True)
 class Journal:
-    """What is known of one job's files: its hidden folders, what moves, the folders it makes.
+    """What is known of the files: the hidden folders, what moves, the folders that are made.
 
-    Without moves, the hidden folders are rubbish once the job is over. `above` are the folders that
-    had to be made for them.
+    Without moves, the hidden folders are rubbish once all is over. `above` are the folders that
+    had to be made for them. `copied` are files of which a copy moves, to be removed at the end.
+    `note` is what the owner of the journal wants to know after a kill.
     """
 
     staging: list[Path] = field(default_factory=list)
     above: list[Path] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
+    copied: list[Path] = field(default_factory=list)
+    note: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """As it is stored."""
@@ -90,13 +122,13 @@ class Journal:
             {
                 "staged": str(move.staged),
                 "destination": str(move.destination),
-                "aside": str(move.aside),
+                "aside": None if move.aside is None else str(move.aside),
                 "present": None if move.present is None else str(move.present),
             }
             for move in self.moves
         ]
-        known = {"staging": self.staging, "above": self.above, "folders": self.folders}
-        return orjson.dumps({**known, "moves": moves}, default=str)
+        known = {name: getattr(self, name) for name in _PATH_LISTS}
+        return orjson.dumps({**known, "moves": moves, "note": self.note}, default=str)
 
     @classmethod
     def from_json(cls, content: bytes) -> Journal:
@@ -106,15 +138,14 @@ class Journal:
             Move(
                 Path(move["staged"]),
                 Path(move["destination"]),
-                Path(move["aside"]),
+                None if move["aside"] is None else Path(move["aside"]),
                 None if move["present"] is None else Path(move["present"]),
             )
             for move in known["moves"]
         ]
-        staging, above, folders = (
-            [Path(path) for path in known[name]] for name in ("staging", "above", "folders")
-        )
-        return cls(staging, above, moves, folders)
+        # Those of earlier versions know of no copies.
+        lists = {name: [Path(path) for path in known.get(name, ())] for name in _PATH_LISTS}
+        return cls(**lists, moves=moves, note=known.get("note", {}))
 
 
 def take_back(path: Path, journal: Journal, disk: Disk) -> bool:
@@ -129,18 +160,19 @@ def take_back(path: Path, journal: Journal, disk: Disk) -> bool:
     if whole:
         for folder in reversed(journal.folders):
             disk.remove_folder_if_empty(folder)
+        journal.copied = []
         forget(path, journal, disk)
     return whole
 
 
 def _move_back(move: Move, disk: Disk) -> None:
     """Tell from the files how far this move came, and go the way back."""
-    if move.present is not None and not disk.exists(move.aside):
+    if move.aside is not None and move.present is not None and not disk.exists(move.aside):
         return  # not begun, or back already
     if not disk.exists(move.staged) and disk.exists(move.destination):
         disk.make_folder(move.staged.parent)
         disk.rename(move.destination, move.staged)
-    if move.present is not None:
+    if move.aside is not None and move.present is not None:
         if disk.exists(move.present):
             raise FileExistsError(
                 f"something else lies there now; what was there is kept as {move.aside}"
@@ -149,14 +181,14 @@ def _move_back(move: Move, disk: Disk) -> None:
 
 
 def forget(path: Path, journal: Journal, disk: Disk) -> None:
-    """Forget the moves, then remove the hidden folders, then the journal itself."""
-    if not journal.staging:
-        return
+    """Forget the moves, then remove what was copied and the hidden folders, then the journal."""
     try:
         if journal.moves:
             # From here on nothing may be moved back: what could be is about to go.
             journal.moves, journal.folders = [], []
             disk.write(path, journal.to_json())
+        for original in journal.copied:
+            disk.remove(original)
         for folder in journal.staging:
             disk.remove_tree(folder)
             disk.remove_folder_if_empty(folder.parent)
@@ -166,7 +198,7 @@ def forget(path: Path, journal: Journal, disk: Disk) -> None:
     except OSError as error:
         _log.warning("rubbish of %s stays until the next start: %s", path.stem, error)
     else:
-        journal.staging, journal.above = [], []
+        journal.staging, journal.above, journal.copied = [], [], []
 
 
 def read_journal(path: Path) -> Journal | None:

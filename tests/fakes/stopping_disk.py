@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from lora_manager_core.common.file_journal import Disk
@@ -12,10 +13,14 @@ class Killed(BaseException):
 
 
 class StoppingDisk(Disk):
-    """Does that many changes and no more; with None it stops when told to."""
+    """Does that many changes and no more; with None it stops when told to.
 
-    def __init__(self, steps: int | None) -> None:
+    What lies below `apart` is on another volume than the rest.
+    """
+
+    def __init__(self, steps: int | None, apart: Path | None = None) -> None:
         self._left = steps
+        self._apart = apart
         self._failure: BaseException = Killed()
         #: Changes that were made.
         self.steps = 0
@@ -24,9 +29,18 @@ class StoppingDisk(Disk):
         """From now on; an error that is not `Killed` comes once: what is done about it works."""
         self._left, self._failure = steps, failure
 
+    def volume(self, path: Path) -> int:
+        return int(self._apart is not None and path.is_relative_to(self._apart))
+
     def rename(self, source: Path, target: Path) -> None:
         self._step()
+        if self.volume(source) != self.volume(target):
+            raise OSError(errno.EXDEV, "another volume")
         super().rename(source, target)
+
+    def copy(self, source: Path, target: Path) -> None:
+        self._step()
+        super().copy(source, target)
 
     def make_folder(self, folder: Path) -> None:
         self._step()

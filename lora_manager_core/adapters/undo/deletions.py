@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from lora_manager_core.adapters.repository import ADAPTERS
 from lora_manager_core.adapters.undo import references
 from lora_manager_core.adapters.undo.kinds import Since, TakeBack, require_unchanged
 from lora_manager_core.adapters.undo.repository import RestoringWriter
@@ -17,24 +16,35 @@ from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
 
 DELETE = "delete"
 
+#: Brings the files of an entry back from the bin: opened around the unit of work, and called in it.
+ReturnFiles = Callable[[str], AbstractContextManager[Callable[[WriteSession], None]]]
+
 #: Made anew: the row number may be another's by now, and the database counts the use.
 _LEFT_OUT = ("pk", "search_text", "use_count", "last_used_at")
-_COLUMNS = tuple(c.name for c in ADAPTERS.columns if c.name not in _LEFT_OUT)
+_COLUMNS = tuple(c.name for c in Adapter.__table__.columns if c.name not in _LEFT_OUT)
 
 
-def before_deletion(session: ReadSession, adapters: Sequence[Adapter]) -> dict[str, Any]:
-    """All there is of these records and of what refers to them, as JSON."""
+def before_deletion(
+    session: ReadSession, adapters: Sequence[Adapter], files: bool
+) -> dict[str, Any]:
+    """All there is of these records and of what refers to them, as JSON.
+
+    `files`: their files go to the bin, under the id of the entry.
+    """
     usual = default_row()
     records = [
         {name: value for name in _COLUMNS if (value := getattr(adapter, name)) != usual.get(name)}
         for adapter in adapters
     ]
     referring = references.remember(session, [adapter.id for adapter in adapters])
-    return {"records": records, "references": referring}
+    return {"records": records, "references": referring, "files": files}
 
 
 class Deletions:
     """An `UndoKind`: records come back with their ids, and with what referred to them."""
+
+    def __init__(self, return_files: ReturnFiles) -> None:
+        self._return_files = return_files
 
     @contextmanager
     def taking_back(self, entry: UndoEntry) -> Iterator[TakeBack]:
@@ -44,7 +54,17 @@ class Deletions:
         def _take_back(session: WriteSession, force: bool) -> list[str]:
             return _restore(session, before, force)
 
-        yield _take_back
+        if not before["files"]:
+            yield _take_back
+            return
+        with self._return_files(entry.id) as return_files:
+
+            def _with_files(session: WriteSession, force: bool) -> list[str]:
+                restored = _take_back(session, force)
+                return_files(session)
+                return restored
+
+            yield _with_files
 
 
 def _restore(session: WriteSession, before: Mapping[str, Any], force: bool) -> list[str]:

@@ -165,8 +165,10 @@ class StagedFiles:
             if disk.exists(move.destination):
                 return
             raise LibraryChanged(f"{move.destination} was moved away meanwhile; begin again.")
-        if move.present is not None and not disk.exists(move.aside) and disk.exists(move.present):
-            disk.rename(move.present, move.aside)
+        aside, present = move.aside, move.present
+        if aside is not None and present is not None:
+            if not disk.exists(aside) and disk.exists(present):
+                disk.rename(present, aside)
         if disk.exists(move.destination):
             raise _in_the_way(move.destination)
         disk.rename(move.staged, move.destination)
