@@ -26,6 +26,7 @@ from lora_manager_core.library.previews.routes import LARGER
 from lora_manager_core.library.previews.routes import router as previews_router
 from lora_manager_core.library.hashing.routes import router as hashing_router
 from lora_manager_core.library.routes import router as library_router
+from lora_manager_core.library.side_writing.routes import router as side_files_router
 from lora_manager_core.progress.routes import router as progress_router
 from lora_manager_core.recommendations.answers.routes import router as answers_router
 from lora_manager_core.recommendations.sets.routes import router as sets_router
@@ -45,6 +46,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     hashing_router,
     previews_router,
     lookups_router,
+    side_files_router,
     files_router,
     undo_router,
     adapters_router,

@@ -12,6 +12,8 @@ from lora_manager_core.library.lookups.job import LookUpJob
 from lora_manager_core.library.lookups.service import LookUpService
 from lora_manager_core.library.previews.service import PreviewService
 from lora_manager_core.library.renewal import RecordRenewal
+from lora_manager_core.library.side_writing.job import SideFileJob
+from lora_manager_core.library.side_writing.service import SideFileService
 from lora_manager_core.queueing.runner import JobRunner
 from lora_manager_core.queueing.service import Jobs
 from lora_manager_core.settings import Settings
@@ -24,14 +26,15 @@ def add_side_services(
     roots: Callable[[], Sequence[Path]],
     thumbnails: ThumbnailFolder,
 ) -> None:
-    """Previews of adapters, and look-ups at Civitai."""
+    """Previews of adapters, look-ups at Civitai, and side files for other programs."""
     database, settings = services.get(Database), services.get(Settings)
     renewal = RecordRenewal(roots)
     previews = services.add(
         PreviewService(database, roots, settings.data_dir / "previews", thumbnails, renewal)
     )
     civitai = services.add(CivitaiProvider(settings.civitai_url, settings.civitai_key))
+    jobs = services.get(Jobs)
     look_up = LookUpJob(database, civitai, renewal, previews)
-    services.add(
-        LookUpService(database, services.get(Jobs), runner, look_up, civitai.name, settings.look_up)
-    )
+    services.add(LookUpService(database, jobs, runner, look_up, civitai.name, settings.look_up))
+    side_files = SideFileJob(database, roots, renewal, civitai.name)
+    services.add(SideFileService(database, jobs, runner, side_files))
