@@ -1,4 +1,4 @@
-"""Puts hashing together: the job, moved files, and the answers about them."""
+"""Puts hashing together: the job, moved files, and the answers about what is alike."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from lora_manager_core.adapters.service import AdapterService
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.embeddings.local_turns import LocalTurns
 from lora_manager_core.embeddings.turns import ComputeTurns
+from lora_manager_core.library.alike.conflicts import NameConflicts
+from lora_manager_core.library.alike.versions import ModelVersionsService
 from lora_manager_core.library.hashing.job import HashJob
 from lora_manager_core.library.hashing.known import KnownHashes, NothingKnown
 from lora_manager_core.library.hashing.moved import MovedFiles
@@ -30,6 +32,8 @@ def add_hashing(
 ) -> HashingService:
     """`turns` and `known` are what a home brings along; None means those of a server of its own."""
     database, settings = services.get(Database), services.get(Settings)
+    services.add(NameConflicts(database))
+    services.add(ModelVersionsService(database))
     moved = MovedFiles(database, roots)
     job = HashJob(
         database,

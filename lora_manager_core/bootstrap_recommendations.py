@@ -15,6 +15,8 @@ from lora_manager_core.embeddings.sentence_transformer import SentenceEmbedder
 from lora_manager_core.embeddings.static import StaticEmbedder
 from lora_manager_core.embeddings.tiers import TextTiers
 from lora_manager_core.embeddings.turns import ComputeTurns
+from lora_manager_core.library.alike.duplicates import DuplicatesService
+from lora_manager_core.library.alike.equal import EqualFiles
 from lora_manager_core.queueing.base import (
     EMBEDDING_LANE,
     GPU_LANE,
@@ -30,7 +32,7 @@ from lora_manager_core.recommendations.answers.times import AnswerTimes
 from lora_manager_core.recommendations.catalogue.index import CatalogueIndex
 from lora_manager_core.recommendations.catalogue.warm_up import WarmUp
 from lora_manager_core.recommendations.sets.compatibility import CompatibilityService
-from lora_manager_core.recommendations.sets.duplicates import DuplicatesService
+from lora_manager_core.recommendations.sets.duplicates import WeightDuplicates
 from lora_manager_core.recommendations.sets.service import SetService
 from lora_manager_core.recommendations.taste.feedback import FeedbackService
 from lora_manager_core.recommendations.taste.preferences import PreferenceService
@@ -99,7 +101,11 @@ def add_recommendations(
     )
     services.add(RecommendationStatus(database, index, tiers, times, queries))
     compatibility = services.add(CompatibilityService(database, roots))
-    services.add(DuplicatesService(database, index))
+    services.add(
+        DuplicatesService(
+            {"hash": EqualFiles(database), "weights": WeightDuplicates(database, index)}
+        )
+    )
     services.add(
         SetService(
             database,

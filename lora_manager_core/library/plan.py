@@ -98,10 +98,10 @@ def base_names(plan: ScanPlan) -> set[str]:
     paths += [path for found, record in plan.moved for path in (found.path, record.path)]
     paths += [found.path for found, _ in plan.changed]
     paths += [record.path for record in plan.missing]
-    return {_base_name(path) for path in paths}
+    return {base_name(path) for path in paths}
 
 
-def _base_name(path: str) -> str:
+def base_name(path: str) -> str:
     """A file's name without its ending, `.` as `_`: files that differ in it share no name."""
     return os.path.basename(path).rpartition(".")[0].replace(".", "_")  # noqa: PTH119 - texts
 
@@ -112,7 +112,7 @@ def namesakes(
     """Key and path of every file of these base names, as it is once the plan is done."""
     gone = {record.pk for record in plan.missing} | {record.pk for _, record in plan.moved}
     for record in named:
-        if record.pk not in gone and record.state == "present" and _base_name(record.path) in bases:
+        if record.pk not in gone and record.state == "present" and base_name(record.path) in bases:
             yield record.key, record.path
     for found in (*plan.new, *(f for f, _ in plan.moved), *(f for f, _ in plan.changed)):
         yield found.key, found.path
@@ -121,7 +121,7 @@ def namesakes(
 def unresolved_names(known: Sequence[KnownFile]) -> set[str]:
     """The base names of records that were never resolved, as imported ones are not."""
     return {
-        _base_name(record.path)
+        base_name(record.path)
         for record in known
         if record.state == "present" and not record.prompt_name and not record.prompt_name_problem
     }

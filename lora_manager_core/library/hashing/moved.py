@@ -115,14 +115,19 @@ def _pairs(gone: Sequence[MovedRecord], here: Sequence[MovedRecord]) -> list[_Pa
         waiting = sorted(of_hash.values(), key=lambda own: not any(r.touched for r in own))
         for same_name in (True, False):
             for own in list(waiting):
-                match = next(
-                    (r for r in free if not same_name or _name(r.path) == _name(own[0].path)), None
-                )
+                match = next((r for r in free if _may_be(own, r, same_name)), None)
                 if match is not None:
                     pairs.append(_Pair(own, match))
                     free.remove(match)
                     waiting.remove(own)
     return pairs
+
+
+def _may_be(gone: Sequence[MovedRecord], here: MovedRecord, same_name: bool) -> bool:
+    """Whether that is where a file went: what was there before it was gone is another copy."""
+    if here.created_at <= min(record.created_at for record in gone):
+        return False
+    return not same_name or _name(here.path) == _name(gone[0].path)
 
 
 def _name(path: str) -> str:

@@ -31,6 +31,7 @@ class MovedRecord:
     sha256: str
     mark: tuple[int, int]
     touched: bool
+    created_at: str
 
 
 class MovedStore:
@@ -111,6 +112,7 @@ _COLUMNS = (
     Adapter.origin,
     Adapter.edited_fields,
     Adapter.active,
+    Adapter.created_at,
 )
 _HERE = and_(Adapter.file_state == "present", Adapter.origin == "scan")
 
@@ -125,6 +127,7 @@ def _record(row: Any) -> MovedRecord:
         sha256=row.primary_file_sha256 or "",
         mark=(row.file_size, row.file_mtime_ns),
         touched=not is_untouched(row) or row.active,
+        created_at=row.created_at,
     )
 
 

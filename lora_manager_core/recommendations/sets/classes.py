@@ -6,9 +6,7 @@ provisional: a file resized hard to a smaller rank had 0.964 with the one it cam
 
 from __future__ import annotations
 
-from typing import Literal
-
-Relation = Literal["near_duplicate", "lineage", "related", "unrelated", "opposed"]
+from lora_manager_core.library.alike.schemas import Relation
 
 NEAR_DUPLICATE = 0.97
 LINEAGE = 0.5

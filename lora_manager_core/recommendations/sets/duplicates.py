@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from lora_manager_core.db import counters
 from lora_manager_core.db.unit_of_work import Database
+from lora_manager_core.library.alike.members import group_member
+from lora_manager_core.library.alike.repository import AlikeRows
+from lora_manager_core.library.alike.schemas import DuplicatesQuery
 from lora_manager_core.recommendations.catalogue.index import CatalogueIndex
 from lora_manager_core.recommendations.sets.classes import (
     NEAR_DUPLICATE,
@@ -16,13 +19,6 @@ from lora_manager_core.recommendations.sets.classes import (
     relation_of,
 )
 from lora_manager_core.recommendations.sets.repository import SetRows
-from lora_manager_core.recommendations.sets.schemas import (
-    DuplicateGroup,
-    DuplicatesAnswer,
-    DuplicatesQuery,
-    GroupMember,
-    GroupPair,
-)
 
 if TYPE_CHECKING:
     from lora_manager_core.recommendations.catalogue.snapshot import Snapshot
@@ -31,7 +27,7 @@ if TYPE_CHECKING:
 _MOST_PAIRS = 100
 
 
-class DuplicatesService:
+class WeightDuplicates:
     """Compares all with all once for each state of the sketches."""
 
     def __init__(self, database: Database, index: CatalogueIndex) -> None:
@@ -41,25 +37,26 @@ class DuplicatesService:
         self._state: tuple[int, frozenset[str]] | None = None
         self._groups: list[tuple[str, list[Pair]]] = []
 
-    def browse(self, asked: DuplicatesQuery) -> DuplicatesAnswer:
-        """A page of groups: near-duplicates first, then lineages; the largest first."""
+    def browse(self, asked: DuplicatesQuery) -> dict[str, Any]:
+        """A page of groups as `DuplicatesAnswer`: near-duplicates first, then lineages."""
         snapshot = self._index.snapshot()
         _, known, _ = snapshot.sketch_matrix()
         with self._lock:
             groups = self._current(snapshot)
         chosen = [group for group in groups if asked.kind in (None, group[0])]
         part = chosen[(asked.page - 1) * asked.per_page : asked.page * asked.per_page]
-        return DuplicatesAnswer(
-            items=self._described(snapshot, part),
-            total=len(groups),
-            filtered=len(chosen),
-            page=asked.page,
-            pages=math.ceil(len(chosen) / asked.per_page),
-            per_page=asked.per_page,
-            compared=int(known.sum()),
-            not_compared=int((~known).sum()),
-            uncertainty=SKETCH_NOISE,
-        )
+        return {
+            "items": self._described(snapshot, part),
+            "total": len(groups),
+            "filtered": len(chosen),
+            "page": asked.page,
+            "pages": math.ceil(len(chosen) / asked.per_page),
+            "per_page": asked.per_page,
+            "compared": int(known.sum()),
+            "not_compared": int((~known).sum()),
+            "wasted_bytes": None,
+            "uncertainty": SKETCH_NOISE,
+        }
 
     def _current(self, snapshot: Snapshot) -> list[tuple[str, list[Pair]]]:
         from lora_manager_core.recommendations.sets.neighbours import close_pairs, groups_of
@@ -87,45 +84,31 @@ class DuplicatesService:
 
     def _described(
         self, snapshot: Snapshot, groups: Sequence[tuple[str, list[Pair]]]
-    ) -> list[DuplicateGroup]:
+    ) -> list[dict[str, Any]]:
         ids = {adapter_id for _, pairs in groups for pair in pairs for adapter_id in pair[:2]}
         with self._database.read() as session:
             profiles = SetRows(session).profiles(ids)
+            rows = AlikeRows(session).members_of(sorted(ids))
         _, _, norms = snapshot.sketch_matrix()
-        described = []
-        for kind, pairs in groups:
-            members = sorted({i for pair in pairs for i in pair[:2] if i in snapshot.row_of})
-            described.append(
-                DuplicateGroup.model_validate(
-                    {
-                        "kind": kind,
-                        "members": [
-                            _member(snapshot, i, profiles.get(i, {}), norms) for i in members
-                        ],
-                        "pairs": [
-                            GroupPair(lora_ids=[a, b], cosine=c, relation=relation_of(c))
-                            for a, b, c in pairs[:_MOST_PAIRS]
-                        ],
-                        "pairs_total": len(pairs),
-                    }
-                )
-            )
-        return described
-
-
-def _member(
-    snapshot: Snapshot, adapter_id: str, profile: dict[str, Any], norms: Any
-) -> GroupMember:
-    row = snapshot.row_of[adapter_id]
-    entry = snapshot.entries[row]
-    return GroupMember(
-        lora_id=entry.id,
-        lora_name=entry.name,
-        file_path=entry.file_path,
-        file_size=entry.file_size,
-        layout=entry.network_type,
-        base_model=entry.base_model,
-        rank=entry.rank,
-        r95=profile.get("r95"),
-        norm=float(norms[row]),
-    )
+        return [
+            {
+                "kind": kind,
+                "members": [
+                    group_member(
+                        rows[i],
+                        profiles.get(i, {}).get("r95"),
+                        float(norms[snapshot.row_of[i]]),
+                    )
+                    for i in sorted({i for pair in pairs for i in pair[:2]})
+                    if i in rows and i in snapshot.row_of
+                ],
+                "sha256": None,
+                "wasted_bytes": None,
+                "pairs": [
+                    {"lora_ids": [a, b], "cosine": c, "relation": relation_of(c)}
+                    for a, b, c in pairs[:_MOST_PAIRS]
+                ],
+                "pairs_total": len(pairs),
+            }
+            for kind, pairs in groups
+        ]

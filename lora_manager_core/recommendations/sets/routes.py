@@ -1,4 +1,4 @@
-"""Sets of adapters: composing one for a prompt, judging one, and near-duplicates by weights."""
+"""Sets of adapters: composing one for a prompt, and judging one."""
 
 from __future__ import annotations
 
@@ -8,28 +8,22 @@ from fastapi import Depends
 
 from lora_manager_core.common.schema import Problem
 from lora_manager_core.recommendations.sets.compatibility import CompatibilityService
-from lora_manager_core.recommendations.sets.duplicates import DuplicatesService
 from lora_manager_core.recommendations.sets.schemas import (
     CompatibilityAnswer,
     CompatibilityRequest,
     ComposedSet,
     ComposeSetRequest,
-    DuplicatesAnswer,
-    DuplicatesQuery,
     SetActivated,
 )
 from lora_manager_core.recommendations.sets.service import SetService
 from lora_manager_core.web.caller import Caller
 from lora_manager_core.web.deps import Provided
-from lora_manager_core.web.query import QueryParameters
 from lora_manager_core.web.routing import guarded_router
 
 router = guarded_router("recommendations")
 
 Sets = Annotated[SetService, Depends(Provided(SetService))]
 Compatibility = Annotated[CompatibilityService, Depends(Provided(CompatibilityService))]
-Duplicates = Annotated[DuplicatesService, Depends(Provided(DuplicatesService))]
-_QUERY = QueryParameters(DuplicatesQuery)
 _REFUSED: dict[int | str, dict[str, Any]] = {400: {"model": Problem}, 404: {"model": Problem}}
 
 
@@ -57,11 +51,3 @@ def check_compatibility(
 ) -> CompatibilityAnswer:
     """Do these adapters fight? Figures by their weights, in numbers and words; never a verdict."""
     return service.check(request)
-
-
-@router.get("/library/duplicates", response_model=DuplicatesAnswer, openapi_extra=_QUERY.openapi())
-def list_duplicates(
-    service: Duplicates, asked: Annotated[DuplicatesQuery, Depends(_QUERY)]
-) -> DuplicatesAnswer:
-    """Adapters that are nearly the same, and lineages, by the weights of their files."""
-    return service.browse(asked)

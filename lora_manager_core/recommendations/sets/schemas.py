@@ -1,4 +1,4 @@
-"""What goes in and out of sets: composing one, judging one, and near-duplicates by weights."""
+"""What goes in and out of sets: composing one, and judging one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from lora_manager_core.common.lora_tokens import MAX_WEIGHT
 from lora_manager_core.common.schema import RequestModel, ShortText
 from lora_manager_core.embeddings.base import Mode
-from lora_manager_core.recommendations.sets.classes import Relation
+from lora_manager_core.library.alike.schemas import Relation
 
 Id = Annotated[str, Field(max_length=100)]
 Weight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
@@ -182,57 +182,3 @@ class SetActivated(BaseModel):
 
     session_id: str
     lora_ids: list[str]
-
-
-class DuplicatesQuery(BaseModel):
-    """Which part of the groups."""
-
-    by: Literal["weights"] = Field("weights", description="Compare the files' weights.")
-    kind: Literal["near_duplicate", "lineage"] | None = None
-    page: Annotated[int, Field(ge=1, le=10**9)] = 1
-    per_page: Annotated[int, Field(ge=1, le=1000)] = 24
-
-
-class GroupMember(BaseModel):
-    """One adapter of a group, with what helps to decide which one to keep."""
-
-    lora_id: str
-    lora_name: str
-    file_path: str
-    file_size: int
-    layout: str | None = Field(description="Kind of network.")
-    base_model: str | None
-    rank: int | None
-    r95: float | None = Field(description="Rank that holds 95 % of its energy.")
-    norm: float | None
-
-
-class GroupPair(BaseModel):
-    """Two adapters of a group."""
-
-    lora_ids: list[str]
-    cosine: float
-    relation: Relation
-
-
-class DuplicateGroup(BaseModel):
-    """Adapters each of which is like another one of the group."""
-
-    kind: Literal["near_duplicate", "lineage"]
-    members: list[GroupMember]
-    pairs: list[GroupPair] = Field(description="The most alike first, at most 100.")
-    pairs_total: int
-
-
-class DuplicatesAnswer(BaseModel):
-    """Near-duplicates and lineages, by weights; the largest groups of each kind first."""
-
-    items: list[DuplicateGroup]
-    total: int
-    filtered: int
-    page: int
-    pages: int
-    per_page: int
-    compared: int = Field(description="Adapters whose weights were looked at.")
-    not_compared: int = Field(description="Those that were not yet, or cannot be.")
-    uncertainty: float = Field(description="One standard deviation of the cosines.")

@@ -160,6 +160,18 @@ class TestMovedFiles:
         assert hash_all(home)["reunited"] == 1
         assert home.adapter("alice")["file_path"].endswith("copy.safetensors")
 
+    def test_an_older_copy_is_not_taken_for_one_that_was_deleted(self, home: Home) -> None:
+        alice = home.adapter("alice")
+        shutil.copy(alice["file_path"], home.library / "copy.safetensors")
+        home.scan()
+        hash_all(home)
+        say(home, "copy", notes="mine")
+        (home.library / "copy.safetensors").unlink()
+        home.scan()
+        assert hash_all(home)["reunited"] == 0
+        assert home.adapter("alice")["id"] == alice["id"]
+        assert home.adapter("copy")["notes"] == "mine"
+
     @pytest.mark.parametrize("by", ["edit", "activation"])
     def test_nothing_that_people_did_is_lost(self, home: Home, by: str) -> None:
         hash_all(home)
