@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Protocol
 
 import orjson
@@ -16,6 +17,8 @@ from lora_manager_core.db.models import Adapter, AdapterTag, ExcludedFile
 from lora_manager_core.db.unit_of_work import WriteSession
 
 _INSERTED = tuple(c.name for c in ADAPTERS.columns if c.name != "pk")
+_in_order = itemgetter(*_INSERTED)
+_JSON_PLACES = tuple(place for place, name in enumerate(_INSERTED) if name in JSON_COLUMNS)
 #: Rows per statement where ids are listed in it (SQLite allows 32,766 parameters).
 _CHUNK = 5000
 
@@ -184,12 +187,11 @@ class AdapterWriter(Adapters):
 
 def _values(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """A row as the driver takes it, in the order of `_INSERTED`."""
-    return tuple(
-        orjson.dumps(row[name]).decode()
-        if name in JSON_COLUMNS and row[name] is not None
-        else row[name]
-        for name in _INSERTED
-    )
+    values = list(_in_order(row))
+    for place in _JSON_PLACES:
+        if values[place] is not None:
+            values[place] = orjson.dumps(values[place]).decode()
+    return tuple(values)
 
 
 def default_row() -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
-
 
 def utc_now() -> str:
     """This moment, 27 characters, for example `2026-07-23T11:48:34.000000Z`."""
@@ -14,7 +12,8 @@ def utc_now() -> str:
 
 def utc_text(moment: datetime) -> str:
     """An aware time as such a text."""
-    return moment.astimezone(timezone.utc).strftime(_FORMAT)
+    # A tenth of what `strftime` takes; the offset it ends with is always `+00:00`.
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def utc_after(seconds: float) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_manager_core.common.paths import path_key
-from lora_manager_core.library.walk import FolderProblem, FoundFile, WalkResult, read_folder, reason
+from lora_manager_core.library.walk import FolderProblem, WalkResult, read_folder, reason
 
 
 @dataclass(slots=True)
@@ -93,14 +93,14 @@ class _Look:
         seen = {found.key for found in result.files}
         for folder, (root, stems) in sorted(self._stems.items()):
             self._check()
-            files: list[FoundFile] = []
+            here = WalkResult()
             try:
-                read_folder(root, folder, set(), files, stems)
+                read_folder(root, folder, set(), here, stems)
             except FileNotFoundError:
                 continue  # gone with all that was in it
             except OSError as error:
                 self._problems[folder] = error
-            result.files.extend(found for found in files if found.key not in seen)
+            result.files.extend(found for found in here.files if found.key not in seen)
         result.files.sort(key=lambda found: found.path)
         result.problems.extend(
             FolderProblem(folder, reason(error)) for folder, error in self._problems.items()
@@ -115,7 +115,7 @@ class _Look:
             if os.path.normcase(folder) in self._skipped:
                 continue
             try:
-                pending.extend(read_folder(root, folder, entered, self.changes.walked.files))
+                pending.extend(read_folder(root, folder, entered, self.changes.walked))
             except OSError as error:
                 self._problems[folder] = error
 

@@ -217,14 +217,14 @@ def _dataset_tags(metadata: Mapping[str, str]) -> tuple[dict[str, int], str | No
 
 
 def _most_frequent(folders: list[dict[str, int]]) -> dict[str, int]:
-    """The MAX_TAGS highest sums of the counts, highest first; changes the first dict."""
+    """The MAX_TAGS highest sums of the counts, highest first; changes the dicts."""
     if not folders:
         return {}
     sums = folders[0]
-    get = sums.get
     for tags in folders[1:]:
-        for tag, count in tags.items():
-            sums[tag] = get(tag, 0) + count
+        for tag in sums.keys() & tags.keys():
+            tags[tag] += sums[tag]
+        sums.update(tags)
     return dict(sorted(sums.items(), key=itemgetter(1), reverse=True)[:MAX_TAGS])
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from lora_manager_core.library.changes import is_below
 from lora_manager_core.library.repository import KnownFile
-from lora_manager_core.library.walk import FoundFile
+from lora_manager_core.library.walk import FoundFile, Marks, WalkResult
 
 
 @dataclass(slots=True)
@@ -24,18 +24,35 @@ class ScanPlan:
     excluded: int = 0
 
 
+def known_marks(known: Sequence[KnownFile]) -> dict[str, Marks]:
+    """By path, how each file was that is present; not where its records disagree."""
+    marks: dict[str, Marks] = {}
+    differing: set[str] = set()
+    for record in known:
+        own = (record.size, record.mtime_ns, record.side_signature)
+        if record.state != "present" or marks.setdefault(record.path, own) != own:
+            differing.add(record.path)
+    for path in differing:
+        marks.pop(path, None)
+    return marks
+
+
 def compare(
-    files: Sequence[FoundFile],
+    walked: WalkResult,
     known: Sequence[KnownFile],
     excluded: set[str],
     problem_folders: Sequence[str],
 ) -> ScanPlan:
     """What is new, changed, moved and gone; below the problem folders nothing counts as gone."""
     plan = ScanPlan()
+    unchanged = set(walked.unchanged)
     by_key: dict[str, list[KnownFile]] = {}
     for record in known:
-        by_key.setdefault(record.key, []).append(record)
-    for found in files:
+        if record.path in unchanged:
+            plan.unchanged += 1
+        else:
+            by_key.setdefault(record.key, []).append(record)
+    for found in walked.files:
         if found.key in excluded:
             by_key.pop(found.key, None)
             plan.excluded += 1

@@ -11,7 +11,6 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +18,7 @@ import orjson
 
 from lora_manager_core.common.helper_process import HelperProcess
 from lora_manager_core.library.columns import columns_from_file
-from lora_manager_core.library.walk import FoundFile
+from lora_manager_core.library.walk import FoundFile, as_fields
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ class FileReaders:
 
 def _ask(helper: HelperProcess, batch: Sequence[FoundFile]) -> Sequence[FoundFile]:
     """Send a batch; gives it back."""
-    helper.ask(orjson.dumps([asdict(found) for found in batch]))
+    helper.ask(orjson.dumps([as_fields(found) for found in batch]))
     return batch
 
 

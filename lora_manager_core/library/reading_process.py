@@ -13,7 +13,7 @@ from lora_manager_core.library.walk import FoundFile
 def main() -> None:
     """Answer every line."""
     for line in sys.stdin.buffer:
-        rows = [columns_from_file(FoundFile(**fields)) for fields in orjson.loads(line)]
+        rows = [columns_from_file(FoundFile(*fields)) for fields in orjson.loads(line)]
         sys.stdout.buffer.write(orjson.dumps(rows) + b"\n")
         sys.stdout.buffer.flush()
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
@@ -22,9 +21,11 @@ _CHUNK = 5000
 _FEW = 40
 
 
-@dataclass(frozen=True, slots=True)
-class KnownFile:
-    """What the catalogue knows of one file, enough to see whether it changed."""
+class KnownFile(NamedTuple):
+    """What the catalogue knows of one file, enough to see whether it changed.
+
+    A tuple, because a rescan makes one of every record.
+    """
 
     pk: int
     name: str
@@ -91,7 +92,7 @@ class LibraryRecords:
         )
         if where is not None:
             query = query.where(where)
-        return [KnownFile(*tuple(row)) for row in self._session.execute(query)]
+        return [KnownFile._make(row) for row in self._session.connection().execute(query).all()]
 
     def excluded_keys(self) -> set[str]:
         """Keys of the files that people took out."""

@@ -28,6 +28,7 @@ from lora_manager_core.library.plan import (
     ScanPlan,
     base_names,
     compare,
+    known_marks,
     namesakes,
     unresolved_names,
 )
@@ -94,9 +95,11 @@ class LibraryScan:
         with self._my_turn(context):
             started = time.perf_counter()
             context.report(JobProgress(0.0, message="Looking through the folders"))
-            walked = walk_roots(self._library_roots(), context.raise_if_cancelled, self._skip)
             with self._database.read() as session:
                 known = LibraryRecords(session).known_files()
+            walked = walk_roots(
+                self._library_roots(), context.raise_if_cancelled, self._skip, known_marks(known)
+            )
             return self._bring_in(context, started, walked, known, is_all=True)
 
     def run_paths(self, paths: Iterable[Path], context: JobContext) -> Mapping[str, Any]:
@@ -136,9 +139,9 @@ class LibraryScan:
         with self._database.read() as session:
             excluded = LibraryRecords(session).excluded_keys()
         problem_folders = [problem.path for problem in walked.problems]
-        plan = compare(walked.files, known, excluded, problem_folders)
+        plan = compare(walked, known, excluded, problem_folders)
         report = ScanReport(
-            found=len(walked.files),
+            found=len(walked.files) + len(walked.unchanged),
             added=len(plan.new),
             changed=len(plan.changed),
             moved=len(plan.moved),

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from lora_manager_core.common.paths import MODEL_SUFFIXES, is_inside
 
@@ -29,6 +31,14 @@ class FoundFile:
     neighbours: Mapping[str, str] = field(repr=False)
 
 
+_fields_of = attrgetter(*(f.name for f in fields(FoundFile)))
+
+
+def as_fields(found: FoundFile) -> tuple[Any, ...]:
+    """What `FoundFile(*fields)` makes equal; a tenth of what `astuple` takes."""
+    return tuple(_fields_of(found))
+
+
 @dataclass(frozen=True, slots=True)
 class FolderProblem:
     """A folder that could not be read; what lies below it is left as it was."""
@@ -39,18 +49,31 @@ class FolderProblem:
 
 @dataclass(slots=True)
 class WalkResult:
-    """What a walk found, sorted by path, and where it could not look."""
+    """What a walk found, sorted by path, and where it could not look.
+
+    `unchanged` are the paths of files that are as they were known.
+    """
 
     files: list[FoundFile] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
     problems: list[FolderProblem] = field(default_factory=list)
 
 
+#: Size, time stamp in nanoseconds and side files of a file.
+Marks = tuple[int, int, str]
+_NOTHING_KNOWN: Mapping[str, Marks] = {}
+
+
 def walk_roots(
-    roots: Sequence[Path], check: Callable[[], None] = lambda: None, skip: Iterable[Path] = ()
+    roots: Sequence[Path],
+    check: Callable[[], None] = lambda: None,
+    skip: Iterable[Path] = (),
+    known: Mapping[str, Marks] = _NOTHING_KNOWN,
 ) -> WalkResult:
     """Find every model file below the roots; `check` is called per folder and may raise to stop.
 
-    Folders whose name begins with a dot are passed over, and so are those named by `skip`.
+    Folders whose name begins with a dot are passed over, and so are those named by `skip`. Of files
+    that still have the marks they are `known` by, only the path is told: that is most of them.
     """
     result = WalkResult()
     entered: set[tuple[int, int]] = set()
@@ -64,7 +87,7 @@ def walk_roots(
             if os.path.normcase(folder) in skipped:
                 continue
             try:
-                pending.extend(read_folder(base, folder, entered, result.files))
+                pending.extend(read_folder(base, folder, entered, result, known=known))
             except OSError as error:
                 result.problems.append(FolderProblem(folder, reason(error)))
     result.files.sort(key=lambda found: found.path)
@@ -98,19 +121,20 @@ def find_files(paths: Iterable[Path], roots: Sequence[Path]) -> dict[str, FoundF
 
 def _files_of(folder: Path, roots: Sequence[Path]) -> list[FoundFile]:
     base = next((root for root in roots if is_inside(folder, root)), folder)
-    files: list[FoundFile] = []
-    read_folder(str(base.absolute()), str(folder), set(), files)
-    return files
+    result = WalkResult()
+    read_folder(str(base.absolute()), str(folder), set(), result)
+    return result.files
 
 
 def read_folder(
     base: str,
     folder: str,
     entered: set[tuple[int, int]],
-    files: list[FoundFile],
+    result: WalkResult,
     stems: Container[str] | None = None,
+    known: Mapping[str, Marks] = _NOTHING_KNOWN,
 ) -> list[str]:
-    """Add the model files of one folder to `files`; gives its sub-folders, last one first.
+    """Add the model files of one folder to `result`; gives its sub-folders, last one first.
 
     With `stems` (lower case), only models of these stems. Raises OSError if it cannot be read.
     """
@@ -138,9 +162,7 @@ def read_folder(
         relative = relative.strip(os.sep).replace(os.sep, "/")
         by_stem = _group_by_stem(models, entries)
         for entry in models:
-            found = _describe(entry, relative, by_stem)
-            if found is not None:
-                files.append(found)
+            _describe(entry, relative, by_stem, known, result)
     return sorted(subfolders, reverse=True)
 
 
@@ -164,11 +186,13 @@ def _describe(
     entry: os.DirEntry[str],
     folder: str,
     by_stem: Mapping[str, Sequence[os.DirEntry[str]]],
-) -> FoundFile | None:
+    known: Mapping[str, Marks],
+    result: WalkResult,
+) -> None:
     try:
         status = entry.stat()
     except OSError:  # gone between listing and looking, or a dangling link
-        return None
+        return
     stem = _stem(entry.name)
     marks = []
     beside = by_stem[stem.lower()]
@@ -181,15 +205,21 @@ def _describe(
             continue
         marks.append(f"{side.name}:{side_status.st_size}:{side_status.st_mtime_ns}")
     marks.sort()
-    return FoundFile(
-        path=entry.path,
-        key=os.path.normcase(entry.path),
-        stem=stem,
-        folder=folder,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        side_signature="|".join(marks),
-        neighbours={side.name.lower(): side.name for side in beside},
+    path, signature = entry.path, "|".join(marks)
+    if known.get(path) == (status.st_size, status.st_mtime_ns, signature):
+        result.unchanged.append(path)
+        return
+    result.files.append(
+        FoundFile(
+            path=path,
+            key=os.path.normcase(path),
+            stem=stem,
+            folder=folder,
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            side_signature=signature,
+            neighbours={side.name.lower(): side.name for side in beside},
+        )
     )
 
 
