@@ -1,8 +1,10 @@
 """What reading 10,000 adapter files costs, beside the bare cost of opening and parsing them.
 
     python benchmarks/headers.py [--library DIR] [--count 10000]
+    python benchmarks/headers.py --damaged 100000
 
-Without --library a synthetic library is generated into a temporary folder first.
+Without --library a synthetic library is generated into a temporary folder first. `--damaged` reads
+that many files with damaged headers instead, and says how much memory was left behind.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lora_manager_core.library import facts, key_names, safetensors_header
 from lora_manager_core.library.facts import read_facts
 from lora_manager_core.library.network_type import describe_network
 from lora_manager_core.library.side_files import read_side_files
 from lora_manager_core.library.structure import structure_of
+from tests.fakes.damaged_headers import damaged_files
 
 DEFAULT_GENERATOR = Path(__file__).parents[2] / "shared" / "tools" / "make_lora_library.py"
 
@@ -37,7 +43,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--payload", type=int, default=4096, help="tensor bytes per file, about")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--damaged", type=int, help="read so many damaged files instead")
+    parser.add_argument("--seed", type=int, default=6, help="of the damage")
     args = parser.parse_args()
+    if args.damaged:
+        measure_damaged(args.damaged, args.seed)
+        return
     if args.library is not None:
         measure_library(args.library, args.repeats)
     else:
@@ -100,6 +111,23 @@ def measure_library(root: Path, repeats: int) -> None:
     report(f"{len(files)} files: read_facts", read, repeats)
     report(f"{len(files)} files: read_facts, no table remembered", read_each_alone, repeats)
     report(f"{len(files)} files: read_side_files", side, repeats)
+
+
+def measure_damaged(count: int, seed: int) -> None:
+    """Damaged files: how many are refused, and the memory after each tenth of them."""
+    refused = 0
+    resident = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "some.safetensors"
+        started = time.perf_counter()
+        for number, content in enumerate(damaged_files(count, seed), start=1):
+            path.write_bytes(content)
+            refused += read_facts(path, None, "").problem is not None
+            if number % max(1, count // 10) == 0:
+                resident.append(psutil.Process().memory_info().rss / 2**20)
+        seconds = time.perf_counter() - started
+    print(f"{count} damaged files: {refused} refused, {count - refused} readable, {seconds:.1f} s")
+    print("resident memory after each tenth, MiB: " + " ".join(f"{mib:.0f}" for mib in resident))
 
 
 def measure_analysis() -> None:

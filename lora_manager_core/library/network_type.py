@@ -33,6 +33,10 @@ _TYPES_BY_PART = (
 )  # fmt: skip
 
 
+#: What a column of the catalogue holds. An axis may claim more where another one is 0.
+_HIGHEST_RANK = 2**31 - 1
+
+
 @dataclass(slots=True)
 class Layout:
     """Where the modules of an adapter sit and how wide they are: what tells the base model.
@@ -122,7 +126,7 @@ def describe_network(tensors: Mapping[str, Mapping[str, Any]]) -> Network:
         if part == "hada_w1_a" or part.startswith("lokr_"):
             factors.setdefault(name.module, {})[part] = shape
     _add_factored(layout, factors, turned, ranks)
-    counted = Counter(ranks.values())
+    counted = Counter(rank for rank in ranks.values() if 0 < rank <= _HIGHEST_RANK)
     rank = counted.most_common(1)[0][0] if counted else None
     alpha_keys: dict[int | None, str] = {}
     for module, key in alphas.items():

@@ -34,6 +34,9 @@ DTYPE_BITS = {
     "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
 }  # fmt: skip
 
+# Far more than any tensor has: the product of a million axes is a number that takes hours.
+_MOST_AXES = 64
+
 _SCALAR_FORMATS = {"F16": "<e", "F32": "<f", "F64": "<d"}
 
 
@@ -271,7 +274,7 @@ def _checked_entries(document: dict[str, Any]) -> TensorTable:
             begin, end = entry["data_offsets"]
             if type(begin) is not int or type(end) is not int or begin < 0:
                 raise HeaderUnreadable(_why_malformed(name, entry))
-            if type(shape) is not list:
+            if type(shape) is not list or len(shape) > _MOST_AXES:
                 raise HeaderUnreadable(_why_malformed(name, entry))
             for axis in shape:
                 if type(axis) is not int or axis < 0:
@@ -300,6 +303,8 @@ def _why_malformed(name: str, entry: Any) -> str:
         return f"{what} has an unknown dtype"
     if not _counts(shape):
         return f"{what} has a shape that is not a list of non-negative whole numbers"
+    if len(shape) > _MOST_AXES:
+        return f"{what} has more than {_MOST_AXES} axes"
     if not _counts(offsets) or len(offsets) != 2:
         return f"{what} has data offsets that are not two non-negative whole numbers"
     if offsets[0] > offsets[1]:

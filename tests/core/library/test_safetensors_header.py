@@ -123,6 +123,7 @@ class TestRefusals:
             pytest.param(with_header(entry(shape=[1.0])), "shape", id="axis is a float"),
             pytest.param(with_header(entry(shape=[True])), "shape", id="axis is a boolean"),
             pytest.param(with_header(entry(shape="1")), "shape", id="shape is a text"),
+            pytest.param(with_header(entry(shape=[9] * 99_999)), "64 axes", id="99,999 axes"),
             pytest.param(with_header(entry(offsets=[0])), "offsets", id="one offset"),
             pytest.param(with_header(entry(offsets=[0, 2, 4])), "offsets", id="three offsets"),
             pytest.param(with_header(entry(offsets=["0", "2"])), "offsets", id="offsets are texts"),
