@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_manager_core.adapters.active_set import ActiveSetService
+from lora_manager_core.adapters.lists import AdapterLists
 from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.adapters.service import AdapterService
 from lora_manager_core.backends.base import GenerationBackend, PromptName
@@ -189,6 +190,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     )
     add_changes(services, roots, removals)
     active_set = ActiveSetService(database, removals)
+    services.add(AdapterLists(database))
     scan = services.add(
         LibraryScan(
             database,

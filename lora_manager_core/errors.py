@@ -16,9 +16,12 @@
     │   ├── UndoNotFound                  404 undo_not_found
     │   ├── ExportNotFound                404 export_not_found
     │   ├── SessionNotFound               404 session_not_found
+    │   ├── CollectionNotFound            404 collection_not_found
+    │   ├── StackNotFound                 404 stack_not_found
     │   └── BackupNotFound                404 backup_not_found
     ├── Conflict                          409 conflict
     │   ├── AdapterExists                 409 adapter_exists
+    │   ├── NameTaken                     409 name_taken
     │   ├── ImportConflicts               409 import_conflicts
     │   ├── LibraryChanged                409 library_changed
     │   ├── UndoConflict                  409 undo_conflict
@@ -174,6 +177,18 @@ class BackupNotFound(NotFound):
     code = "backup_not_found"
 
 
+class CollectionNotFound(NotFound):
+    """No collection has that id."""
+
+    code = "collection_not_found"
+
+
+class StackNotFound(NotFound):
+    """No stack has that id."""
+
+    code = "stack_not_found"
+
+
 class Conflict(LoraManagerError):
     """The request contradicts what is stored."""
 
@@ -186,6 +201,12 @@ class AdapterExists(Conflict):
     """Name and version, or the file, already belong to a record."""
 
     code = "adapter_exists"
+
+
+class NameTaken(Conflict):
+    """Another collection, or stack, has that name."""
+
+    code = "name_taken"
 
 
 class ImportConflicts(Conflict):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageStat
 
+from lora_manager_core.adapters.lists import AdapterLists
 from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.service import AdapterService
 from lora_manager_core.bootstrap import Application, build_application
@@ -75,7 +76,7 @@ def _run(application: Application) -> int:
         _say(f"The scan ended as {scan.status}.")
         return 1
     adapters = services.get(AdapterService)
-    listed = adapters.browse(AdapterQuery(per_page=1000))
+    listed = services.get(AdapterLists).browse(AdapterQuery(per_page=1000))
     _say(f"Scanned: {scan.result['found']} files, {listed['total']} adapters listed.")
     usable = [record for record in listed["items"] if record["supports_generation"]]
     for ordinal, record in enumerate(usable[:_COMPOSED]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lora_manager_core.adapters.schemas import ListQuery
-from lora_manager_core.common.words import comma_list, search_words
+from lora_manager_core.common.words import comma_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class AdapterQuery:
     folder: str | None = None
     file_state: str | None = None
     nsfw_max: int | None = None
+    collection: str | None = None
     sort: str = "name"
     order: str | None = None
     seed: int = 0
@@ -33,7 +34,7 @@ class AdapterQuery:
     @classmethod
     def from_request(cls, asked: ListQuery) -> AdapterQuery:
         """The query of a request, its comma lists taken apart."""
-        fields = dict(asked)
+        fields = {name: value for name, value in asked if name in ListQuery.model_fields}
         for name in ("tags", "all_tags", "exclude_tags"):
             fields[name] = comma_list(fields[name])
         return cls(**fields)
@@ -41,13 +42,10 @@ class AdapterQuery:
     @property
     def descending(self) -> bool:
         """The direction: as asked, else names upwards and everything else downwards."""
-        return self.order == "desc" if self.order else self.sort not in ("name", "random")
+        upwards = ("name", "random", "position")
+        return self.order == "desc" if self.order else self.sort not in upwards
 
     @property
     def filter_key(self) -> AdapterQuery:
         """The query without order and page: equal keys select equal sets."""
         return replace(self, sort="name", order=None, seed=0, page=1, per_page=24)
-
-    def words(self) -> list[str]:
-        """The search as words and quoted phrases, without case; all of them must occur."""
-        return search_words(self.search)

@@ -8,6 +8,7 @@ from fastapi import Body, Depends, Query
 from starlette.responses import Response
 
 from lora_manager_core.adapters.bulk import BulkService
+from lora_manager_core.adapters.lists import AdapterLists
 from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.schemas import (
     ActivateRequest,
@@ -17,6 +18,8 @@ from lora_manager_core.adapters.schemas import (
     AdapterUpdate,
     BulkAnswer,
     BulkRequest,
+    FacetQuery,
+    FacetsAnswer,
     ListQuery,
     TagsAnswer,
 )
@@ -31,7 +34,9 @@ router = guarded_router("adapters", "/adapters")
 Service = Annotated[AdapterService, Depends(Provided(AdapterService))]
 Bulk = Annotated[BulkService, Depends(Provided(BulkService))]
 ApiUrl = Annotated[str, Depends(api_url)]
+Lists = Annotated[AdapterLists, Depends(Provided(AdapterLists))]
 _LIST_QUERY = QueryParameters(ListQuery)
+_FACET_QUERY = QueryParameters(FacetQuery)
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem}}
 _WRITE_ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem},
@@ -42,10 +47,10 @@ _WRITE_ERRORS: dict[int | str, dict[str, Any]] = {
 
 @router.get("", response_model=AdapterPage, openapi_extra=_LIST_QUERY.openapi())
 def list_adapters(
-    service: Service, url: ApiUrl, asked: Annotated[ListQuery, Depends(_LIST_QUERY)]
+    lists: Lists, url: ApiUrl, asked: Annotated[ListQuery, Depends(_LIST_QUERY)]
 ) -> Response:
     """One page of adapters."""
-    listed = service.browse(AdapterQuery.from_request(asked))
+    listed = lists.browse(AdapterQuery.from_request(asked))
     for record in listed["items"]:
         link_preview(record, url)
     return JsonResponse(listed)
@@ -58,9 +63,15 @@ def create_adapter(service: Service, url: ApiUrl, request: AdapterCreate) -> Res
 
 
 @router.get("/tags", response_model=TagsAnswer)
-def list_tags(service: Service) -> Response:
+def list_tags(lists: Lists) -> Response:
     """All tags in use."""
-    return JsonResponse({"tags": service.tags()})
+    return JsonResponse({"tags": lists.tags()})
+
+
+@router.get("/facets", response_model=FacetsAnswer, openapi_extra=_FACET_QUERY.openapi())
+def list_facets(lists: Lists, asked: Annotated[FacetQuery, Depends(_FACET_QUERY)]) -> Response:
+    """For each filter its values with how many adapters each would leave."""
+    return JsonResponse(lists.facets(AdapterQuery.from_request(asked), asked.top))
 
 
 @router.post("/bulk", response_model=BulkAnswer, responses=_WRITE_ERRORS)

@@ -12,8 +12,19 @@ from lora_manager_core.common.schema import LongText, Name, RequestModel, ShortT
 Weight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
 Ordinal = Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
 Words = Annotated[list[Word], Field(max_length=1000)]
+ChosenGroups = Annotated[list[ShortText], Field(max_length=100)]
 Visibility = Literal["Public", "Private", "Unlisted"]
-SortKey = Literal["name", "created_at", "updated_at", "file_size", "rating", "random"]
+SortKey = Literal[
+    "name",
+    "created_at",
+    "updated_at",
+    "file_size",
+    "rating",
+    "use_count",
+    "last_used_at",
+    "random",
+    "position",
+]
 
 
 class TriggerGroup(RequestModel):
@@ -21,7 +32,9 @@ class TriggerGroup(RequestModel):
 
     name: ShortText = ""
     words: Words = Field(default_factory=list)
-    required: bool = False
+    required: bool = Field(
+        False, description="Whether its words always go with the adapter, or only when chosen."
+    )
 
 
 class AdapterFields(RequestModel):
@@ -48,7 +61,12 @@ class AdapterFields(RequestModel):
     weight_min: Weight | None = Field(None, description="Lower end of the useful weights.")
     weight_max: Weight | None = Field(None, description="Upper end of the useful weights.")
     weight_te: Weight | None = Field(None, description="Strength of the text encoder (`te=`).")
-    trigger_groups: Annotated[list[TriggerGroup], Field(max_length=100)] | None = None
+    trigger_groups: Annotated[list[TriggerGroup], Field(max_length=100)] | None = Field(
+        None, description="Sets of trigger words; `compose` adds those that are wanted."
+    )
+    chosen_groups: ChosenGroups | None = Field(
+        None, description="Names of the optional trigger groups that the active set uses."
+    )
     base_model: ShortText | None = Field(None, description="Corrects what the scan found.")
 
 
@@ -90,7 +108,11 @@ class ListQuery(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, frozen=True)
 
     search: Annotated[str, Field(max_length=1000)] = Field(
-        "", description="Words and quoted phrases that must all occur, anywhere and in any case."
+        "",
+        description="Words and quoted phrases that must all occur, anywhere and in any case; also "
+        "`a OR b`, `-not`, `tag:`, `base:`, `author:`, `type:`, `folder:`, `rating:>=4` and `is:` "
+        "with active, changed, duplicate, favorite, missing, unrated or untagged. What is none of "
+        "these is searched as it stands.",
     )
     active_only: bool = False
     tags: str | None = Field(None, description="Any of these, by comma.")
@@ -103,11 +125,22 @@ class ListQuery(BaseModel):
     folder: str | None = Field(None, description="In this folder or below it.")
     file_state: Literal["present", "missing", "changed"] | None = None
     nsfw_max: Annotated[int, Field(ge=0, le=64)] | None = None
+    collection: Annotated[str, Field(max_length=100)] | None = Field(
+        None, description="In the collection with this id; `sort=position` is its own order."
+    )
     sort: SortKey = Field("name", description="Names upwards, everything else downwards.")
     order: Literal["asc", "desc"] | None = None
     seed: Annotated[int, Field(ge=0, le=2**31)] = Field(0, description="Of the random order.")
     page: Annotated[int, Field(ge=1, le=10_000_000)] = 1
     per_page: Annotated[int, Field(ge=1, le=1000)] = 24
+
+
+class FacetQuery(ListQuery):
+    """The filters under which facets are counted; order and page mean nothing here."""
+
+    top: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        100, description="At most so many tags and folders, the most frequent."
+    )
 
 
 class ActivateRequest(RequestModel):
@@ -189,6 +222,9 @@ class AdapterRecord(BaseModel):
     weight_max: float | None
     weight_te: float | None
     trigger_groups: list[TriggerGroup]
+    chosen_groups: list[str] = Field(
+        description="Names of the optional trigger groups that the active set uses."
+    )
     preview_url: str | None = Field(
         description="Address of the preview, if there is one; `&width=256` gives a small copy."
     )
@@ -221,6 +257,36 @@ class TagsAnswer(BaseModel):
     """All tags in use, sorted without case."""
 
     tags: list[str]
+
+
+class FacetValue(BaseModel):
+    """One value of a filter, and how many adapters it would leave."""
+
+    value: str | int | bool | None
+    count: int
+
+
+class FacetCounts(BaseModel):
+    """The values of each filter; a rating of nobody is 0."""
+
+    base_model: list[FacetValue]
+    network_type: list[FacetValue]
+    favorite: list[FacetValue]
+    active: list[FacetValue]
+    file_state: list[FacetValue]
+    rating: list[FacetValue]
+    nsfw_level: list[FacetValue]
+    folder: list[FacetValue]
+    tags: list[FacetValue]
+    untagged: int = Field(description="How many have no tag.")
+
+
+class FacetsAnswer(BaseModel):
+    """What could be filtered by: every filter counted under all the others, not under itself."""
+
+    total: int
+    filtered: int
+    facets: FacetCounts
 
 
 class BulkAnswer(BaseModel):

@@ -1,21 +1,17 @@
-"""What a person does with single adapters: list, find, add, change, activate.
+"""What a person does with single adapters: find, add, change, activate.
 
-Many at once, and deletions, are the work of `bulk`. Reading model files is the library's work; it
-comes in as the `DescribeFile` port.
+Many at once, and deletions, are the work of `bulk`; `lists` shows many. Reading model files is the
+library's work; it comes in as the `DescribeFile` port.
 """
 
 from __future__ import annotations
 
-import math
-import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lora_manager_core.adapters.activation import ActivationListener, nobody
-from lora_manager_core.adapters.query import AdapterQuery
 from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.adapters.schemas import (
     AdapterCreate,
@@ -43,9 +39,6 @@ from lora_manager_core.errors import (
 #: Gives the columns that a model file and its side files tell; raises OSError if it is gone.
 DescribeFile = Callable[[Path], Mapping[str, Any]]
 
-#: Distinct filters whose counts are remembered until the catalogue changes.
-_REMEMBERED_COUNTS = 512
-
 
 class AdapterService:
     """The catalogue as people use it."""
@@ -61,35 +54,11 @@ class AdapterService:
         self._on_activation = on_activation
         self._library_roots = library_roots
         self._describe_file = describe_file
-        self._counts: OrderedDict[tuple[int, AdapterQuery], int] = OrderedDict()
-        self._counts_lock = threading.Lock()
-
-    def browse(self, query: AdapterQuery) -> dict[str, Any]:
-        """One page of adapters with the counts of the whole."""
-        with self._database.read() as session:
-            adapters = Adapters(session)
-            revision = adapters.revision()
-            filtered = self._count(adapters, revision, query.filter_key)
-            total = self._count(adapters, revision, AdapterQuery())
-            records = adapters.records(query)
-        return {
-            "items": records,
-            "total": total,
-            "filtered": filtered,
-            "page": query.page,
-            "pages": math.ceil(filtered / query.per_page),
-            "per_page": query.per_page,
-        }
 
     def get(self, adapter_id: str) -> dict[str, Any]:
         """The record of one adapter."""
         with self._database.read() as session:
             return _record(session, adapter_id)
-
-    def tags(self) -> list[str]:
-        """All tags in use."""
-        with self._database.read() as session:
-            return Adapters(session).tags()
 
     def create(self, request: AdapterCreate) -> dict[str, Any]:
         """Add an adapter for a file of the library, or adopt the untouched one a scan made.
@@ -203,19 +172,6 @@ class AdapterService:
                 f"The model file cannot be read: {error.strerror or error}."
             ) from error
         return path
-
-    def _count(self, adapters: Adapters, revision: int, filters: AdapterQuery) -> int:
-        key = (revision, filters)
-        with self._counts_lock:
-            if key in self._counts:
-                self._counts.move_to_end(key)
-                return self._counts[key]
-        counted = adapters.count(filters)
-        with self._counts_lock:
-            self._counts[key] = counted
-            while len(self._counts) > _REMEMBERED_COUNTS:
-                self._counts.popitem(last=False)
-        return counted
 
 
 def _record(session: ReadSession, adapter_id: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import orjson
 from sqlalchemy import delete, select, update
 
-from lora_manager_core.adapters.repository import ADAPTERS, JSON_COLUMNS, Adapters
+from lora_manager_core.adapters.repository import Adapters
+from lora_manager_core.adapters.table import ADAPTERS, JSON_COLUMNS
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.common.words import distinct_words, word_key
 from lora_manager_core.db import counters

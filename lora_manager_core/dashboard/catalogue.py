@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lora_manager_core.adapters.repository import Adapters
-from lora_manager_core.dashboard.kept import Kept
+from lora_manager_core.common.kept import Kept
 from lora_manager_core.dashboard.repository import CatalogueCounts, DashboardRecords
 from lora_manager_core.db.unit_of_work import Database, ReadSession
 from lora_manager_core.library.scan import SCAN_JOB

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from lora_manager_core import __version__
+from lora_manager_core.common.kept import Kept
 from lora_manager_core.dashboard.catalogue import Catalogue
-from lora_manager_core.dashboard.kept import Kept
 from lora_manager_core.dashboard.repository import DashboardRecords
 from lora_manager_core.dashboard.usage_repository import RunSums, UsageRecords
 from lora_manager_core.db.unit_of_work import Database

@@ -7,9 +7,9 @@ from typing import Any
 
 from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.common.clock import utc_after, utc_now
+from lora_manager_core.common.kept import Kept
 from lora_manager_core.dashboard.activity import read_activity
 from lora_manager_core.dashboard.catalogue import Catalogue
-from lora_manager_core.dashboard.kept import Kept
 from lora_manager_core.dashboard.repository import DashboardRecords
 from lora_manager_core.dashboard.schemas import (
     ActivityFeed,

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from sqlalchemy import func, select
 
 from lora_manager_core.adapters.query import AdapterQuery
-from lora_manager_core.adapters.repository import ADAPTERS, Adapters
+from lora_manager_core.adapters.repository import Adapters
+from lora_manager_core.adapters.table import ADAPTERS
 from lora_manager_core.db.models import ResultImage
 from lora_manager_core.db.unit_of_work import ReadSession
 from lora_manager_core.import_export.archive.tables import TABLES, ArchivedTable

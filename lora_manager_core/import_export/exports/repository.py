@@ -9,7 +9,8 @@ import orjson
 from sqlalchemy import ColumnElement, Select, Table, Text, func, select, type_coerce
 
 from lora_manager_core.adapters.query import AdapterQuery
-from lora_manager_core.adapters.repository import ADAPTERS, Adapters
+from lora_manager_core.adapters.repository import Adapters
+from lora_manager_core.adapters.table import ADAPTERS
 from lora_manager_core.db.models import Job, ResultImage
 from lora_manager_core.db.types import JsonText
 from lora_manager_core.db.unit_of_work import ReadSession

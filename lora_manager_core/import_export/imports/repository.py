@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, select, update
 
-from lora_manager_core.adapters.repository import ADAPTERS, Adapters
+from lora_manager_core.adapters.repository import Adapters
+from lora_manager_core.adapters.table import ADAPTERS
 from lora_manager_core.adapters.writer import AdapterWriter
 from lora_manager_core.db.models import (
     Adapter,

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from lora_manager_core.adapters.repository import ADAPTERS
+from lora_manager_core.adapters.table import ADAPTERS
 from lora_manager_core.common.words import word_key
 from lora_manager_core.db.models import (
     Choice,
