@@ -84,6 +84,12 @@ class Host:
 
         lora_load.list_available_networks()
 
+    def cached_hashes(self, store: str) -> Mapping[str, Mapping[str, Any]]:
+        """A store of the host's hash cache, see `known_hashes`; a copy, as jobs add to it."""
+        from modules import hashes
+
+        return dict(hashes.cache(store))
+
     def style_prompts(self, names: Sequence[str]) -> list[str]:
         """The prompts of styles, which the host adds to a job's prompt after our turn."""
         from modules import shared

@@ -48,6 +48,16 @@ class LoraNames:
             found.update({file: self._resolve(file) for file in unlisted})
         return {file: name or _last_resort(file) for file, name in found.items()}
 
+    def is_alone(self, file: Path) -> bool:
+        """Whether the host has the file, and no other whose name it takes for the same."""
+        entry_name = file.stem.replace(".", "_")
+        entry = self._aliases().get(entry_name)
+        return (
+            entry is not None
+            and _same_file(entry.filename, file)
+            and not self._is_contested(file, entry_name, self._aliases())
+        )
+
     def file_of(self, name: str) -> str:
         """The file a name stands for, as a comparison key; the name itself if it is nobody's."""
         entry = self._aliases().get(name)

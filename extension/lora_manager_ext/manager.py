@@ -18,8 +18,11 @@ from lora_manager_core.compose.injection import InjectionService
 from lora_manager_core.compose.schemas import ComposeRequest
 from lora_manager_core.compose.service import ComposeService
 from lora_manager_core.compose.translate import PromptTranslator
+from lora_manager_core.feed.base import Feed
 from lora_manager_core.generation.runs import Run
 from lora_manager_core.generation.usage import UsageRecorder
+from lora_manager_core.library.scan import LibraryScan
+from lora_manager_core.library.service import LibraryService
 from lora_manager_core.settings import Settings
 from lora_manager_core.web.keys import ApiKeys
 from lora_manager_core.web.mount import mount_politely
@@ -27,6 +30,8 @@ from lora_manager_ext.access import HostAccess
 from lora_manager_ext.device import HostDevice
 from lora_manager_ext.generation import InProcessBackend
 from lora_manager_ext.host import Host, host_log
+from lora_manager_ext.known_hashes import HostHashes
+from lora_manager_ext.lora_list import HostLoraList
 from lora_manager_ext.lora_names import LoraNames
 from lora_manager_ext.turns import HostTurns
 
@@ -36,7 +41,8 @@ class Manager:
 
     def __init__(self, host: Host, data_dir: Path | None, extra_roots: str) -> None:
         self._host = host
-        self._names = LoraNames(host.lora_aliases, lambda: host.lora_dir, host.refresh_loras)
+        self._list = HostLoraList(host, host_log())
+        self._names = LoraNames(host.lora_aliases, lambda: host.lora_dir, self._list.refresh)
         self._backend = InProcessBackend(host, self._names, host_log())
         settings = _settings(host, data_dir)
         parts = [part.strip() for part in extra_roots.split(os.pathsep)]
@@ -51,6 +57,11 @@ class Manager:
                 can_inject=True,
                 in_process_backend=True,
                 turns=HostTurns(host, host_log()),
+                known_hashes=HostHashes(
+                    host.cached_hashes,
+                    self._names.is_alone,
+                    lambda: bool(host.option("civitai_discard_hash_mismatch", True)),
+                ),
             ),
         )
         services = self._application.services
@@ -75,9 +86,17 @@ class Manager:
 
     def start(self) -> None:
         """Begin to work, with a scan, in a thread of its own: the host is not to wait."""
-        threading.Thread(
-            target=self._application.start, args=(True,), name="lora-manager-start", daemon=True
-        ).start()
+        threading.Thread(target=self._start, name="lora-manager-start", daemon=True).start()
+
+    def _start(self) -> None:
+        services = self._application.services
+        self._application.start(True)
+        services.get(Feed).subscribe(self._list.hear)  # type: ignore[type-abstract]
+
+        def _scan() -> None:
+            services.get(LibraryService).start_scan()
+
+        self._list.start(services.get(LibraryScan).refresh_names, _scan)
 
     def mount(self, app: Any) -> None:
         """Put the API into the host's app, under its sub-path as well; safe to call again."""
@@ -86,6 +105,7 @@ class Manager:
 
     def stop(self) -> None:
         """Stop working; what is unfinished goes on at the next start."""
+        self._list.stop()
         self._application.stop()
 
     # -- what the hooks ask and tell ---------------------------------------------------------------
@@ -100,7 +120,8 @@ class Manager:
 
     def resolve(self, names: set[str]) -> Mapping[str, PromptName]:
         """What each record's name resolves to in this host."""
-        return self._translator.resolve(names, self._backend)
+        with self._list.within_job():
+            return self._translator.resolve(names, self._backend)
 
     def file_of(self, name: str) -> str:
         """The file a name stands for."""

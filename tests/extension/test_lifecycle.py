@@ -47,6 +47,9 @@ class FakeHost:
 
     def refresh_loras(self) -> None: ...
 
+    def cached_hashes(self, store: str) -> dict[str, Any]:
+        return {}
+
     def style_prompts(self, names: Sequence[str]) -> list[str]:
         return []
 

@@ -151,3 +151,13 @@ def test_names_of_one_file_have_one_key(
     keys = {names.file_of(name) for name in ("two_v1", "two.v1", "folder/two.v1", str(file))}
     assert len(keys) == 1
     assert names.file_of("nobody") == "nobody"
+
+
+def test_a_file_is_alone_where_no_other_has_its_name(registry: Registry, make: MakeFile) -> None:
+    ink, one, two = make("ink.v2"), make("a/same"), make("b/same")
+    names = LoraNames(lambda: registry.aliases, lambda: registry.root, registry.refresh)
+    assert not names.is_alone(ink)  # the host has not listed it
+    registry.refresh()
+    assert names.is_alone(ink)
+    assert not names.is_alone(one)
+    assert not names.is_alone(two)
