@@ -102,7 +102,7 @@ def _cut(random_: random.Random, content: bytes) -> bytes:
 def _other_length(random_: random.Random, content: bytes) -> bytes:
     right = int.from_bytes(content[:8], "little")
     lengths = (0, 1, 2, right - 1, right + 1, 99_999_999, 100_000_001, 2**31, 2**63, 2**64 - 1)
-    return struct.pack("<Q", max(0, random_.choice(lengths))) + content[8:]
+    return struct.pack("<Q", max(0, random_.choice(lengths)) % 2**64) + content[8:]
 
 
 def _other_bytes(random_: random.Random, content: bytes) -> bytes:
