@@ -68,7 +68,7 @@ _BULKY = frozenset(("images", "files", "modelVersions", "gallery", "covers", "tr
 def read_civitai_version(document: Json, stem: str, version_id: int | None) -> Told:
     """`.civitai.info`, and what Civitai says of a hash: a version with a short form of its model.
 
-    SD.Next and Civitai Helper write such files too.
+    Civitai Helper writes such files.
     """
     model = _object(document.get("model"))
     told = _version(document, stem)

@@ -227,8 +227,10 @@ class _Taking:
             yield record.file_path, "model"
         folder = os.path.dirname(record.file_path)  # noqa: PTH120 - a text of a row
         beside = {os.path.join(folder, name) for name, _ in side_names(record.side_signature)}  # noqa: PTH118
-        if record.preview_path is not None:
-            beside.add(record.preview_path)
+        # Not the picture inside the model file, nor one that a provider can be asked for again.
+        preview = record.preview_path or record.file_path
+        if preview != record.file_path and os.path.dirname(preview) == folder:  # noqa: PTH120
+            beside.add(preview)
         for path in sorted(beside):
             kind = "preview" if path == record.preview_path else kind_of_side_file(path)
             if self._contents.previews if kind == "preview" else self._contents.lora_metadata:

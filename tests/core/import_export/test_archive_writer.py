@@ -32,7 +32,7 @@ from lora_manager_core.import_export.exports.choice import Choice
 from lora_manager_core.import_export.schemas import Contents
 from tests.core.conftest import Home
 from tests.fakes.full_library import NEW, add_people_data, add_side_files
-from tests.fakes.lora_files import touch_later
+from tests.fakes.lora_files import touch_later, write_lora
 
 EVERYTHING = Contents(generations=True, user_data=True, system_config=True, analytics=True)
 SEVEN_ZIP = shutil.which("7zz") or shutil.which("7z")
@@ -157,6 +157,14 @@ class TestWhatIsInIt:
             path = full.library / "characters" / file["name"]
             assert archive.zip.read(file["member"]) == path.read_bytes()
             assert file["mtime_ns"] == path.stat().st_mtime_ns
+
+    def test_a_picture_inside_the_model_is_no_file_of_its_own(self, full: Home) -> None:
+        inside = {"modelspec.thumbnail": "data:image/png;base64,AA=="}
+        write_lora(full.library / "own.safetensors", inside, seed=7)
+        full.scan()
+        assert full.adapter("own")["preview_url"] is not None
+        record = write(full, Choice(Contents())).records()["own"]
+        assert files_of(record) == {"own.safetensors": "model"}
 
     @pytest.mark.parametrize(
         ("contents", "kinds"),

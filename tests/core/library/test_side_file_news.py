@@ -127,3 +127,40 @@ class TestOverTime:
         news = news_of(model, txt="d")
         change = merge_columns(record(news, extra={"sources": [1], "mine": 2}), news)
         assert change["extra"]["mine"] == 2
+
+
+def test_a_scan_survives_what_is_too_long_too_large_or_of_another_type(home) -> None:
+    long = "ä" * 60_000
+    texts = (
+        "name",
+        "description",
+        "baseModel",
+        "downloadUrl",
+        "publishedAt",
+        "notes",
+        "base_model",
+    )
+    hostile = {
+        "alice.civitai.info": {
+            **dict.fromkeys(texts, long),
+            "id": 2**70, "modelId": 2**59, "nsfwLevel": 10**6, "trainedWords": [long] * 3,
+            "model": {"name": long, "tags": [f"{number}{long[:300]}" for number in range(2000)]},
+            "creator": {"username": long}, "stats": {long: 1, "downloadCount": 10**400},
+        },
+        "ink.v2.metadata.json": {"usage_tips": '{"strength": 1e308}', "civitai": [[[]]]},
+        "Zebra.json": {"notes": "a\0b", "\0": "\ud800", "preferred weight": "1e999"},
+    }  # fmt: skip
+    for path in home.library.rglob("*.safetensors"):
+        for name, document in hostile.items():
+            if name.startswith(path.stem):
+                raw = json.dumps(document, ensure_ascii=name == "Zebra.json")
+                (path.parent / name).write_text(raw, encoding="utf-8")
+
+    report = home.scan()
+
+    assert (report["changed"], report["unreadable"]) == (3, 0)
+    alice = home.adapter("alice")
+    assert (alice["source_model_id"], alice["source_version_id"]) == (str(2**59), None)
+    assert (len(alice["description"]), len(alice["tags"])) == (50_000, 1000)
+    assert home.adapter("Zebra")["notes"] == "ab"
+    assert home.scan()["unchanged"] == 3

@@ -171,3 +171,20 @@ class TestPreviews:
         report = look_up(home, previews="data")
         assert (report["previews"], report["failed"], report["found"]) == (0, 1, 1)
         assert home.adapter("alice")["preview_url"] is None
+
+
+class TestStopping:
+    def test_a_pause_ends_at_once_and_the_next_job_goes_on(self, home, civitai):
+        civitai.add_version(SHAS["alice"])
+        civitai.answers += [(404, {}, b""), (429, {"Retry-After": "600"}, b"")]
+        jobs = home.application.services.get(Jobs)
+        recorder = home.record_feed()
+        job_id = home.client.post("/v1/library/look-up").json()["job_id"]
+        again = home.client.post("/v1/library/look-up").json()["job_id"]
+        assert again == job_id
+        recorder.wait_for(lambda event: "asks us to wait" in str(event.data.get("message")))
+        jobs.cancel(job_id)
+        assert jobs.wait(job_id, 10).status == "cancelled"
+        civitai.asked()
+        report = look_up(home)
+        assert (report["asked"], report["known"]) == (1, 1)
