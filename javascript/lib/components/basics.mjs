@@ -71,7 +71,7 @@ export function ProgressBar({ label, value, testid }) {
  * @param {{ name: string, url: string | null | undefined }} props
  */
 export function Preview({ name, url }) {
-  const source = useSource(url);
+  const source = useSource(url && `${url}&width=512`);
   const [loaded, setLoaded] = useState(/** @type {string | null} */ (null));
   return html`
     <span class="lm-preview" style=${`--lm-hue:${hue(name)}`} aria-hidden="true">
