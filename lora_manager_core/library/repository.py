@@ -38,6 +38,11 @@ class KnownFile(NamedTuple):
     prompt_name: str | None
     prompt_name_problem: str | None
 
+    @property
+    def is_present(self) -> bool:
+        """Whether its file was there."""
+        return self.state == "present"
+
 
 class LibraryRecords:
     """The catalogue as a scan reads it."""

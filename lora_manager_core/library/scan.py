@@ -118,6 +118,16 @@ class LibraryScan:
                 known += _left_behind(records, changes.walked.files, known, roots)
             return self._bring_in(context, started, changes.walked, known, is_all=False)
 
+    def refresh_names(self) -> None:
+        """Resolve the names of all files again: the backend's list of them has changed."""
+        with self._turn:
+            with self._database.read() as session:
+                known = LibraryRecords(session).known_files()
+            present = {record.key: Path(record.path) for record in known if record.is_present}
+            resolved = self._prompt_namer(list(present.values()))
+            names = {key: resolved[path] for key, path in present.items() if path in resolved}
+            self._store_prompt_names(known, names)
+
     @contextmanager
     def _my_turn(self, context: JobContext) -> Iterator[None]:
         while not self._turn.acquire(timeout=_LOOK_S):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -28,6 +29,8 @@ def native_changes(folders: Sequence[str], stopped: threading.Event) -> Iterator
         raise NativeUnavailable(
             "The watchfiles package cannot be loaded; install it and restart."
         ) from error
+    # It writes a line for each round, which with thousands of files are hundreds.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     rounds = watch(
         *folders,
         watch_filter=None,
