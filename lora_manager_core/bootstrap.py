@@ -17,7 +17,7 @@ from lora_manager_core.backends.diffusers_local import DiffusersBackend
 from lora_manager_core.backends.prompt_names import sdnext_prompt_names
 from lora_manager_core.backends.registry import BackendRegistry
 from lora_manager_core.bootstrap_archives import add_archives, journals
-from lora_manager_core.bootstrap_files import add_changes
+from lora_manager_core.bootstrap_files import add_changes, add_moves
 from lora_manager_core.bootstrap_hashing import add_hashing
 from lora_manager_core.bootstrap_recommendations import add_embeddings, add_recommendations
 from lora_manager_core.bootstrap_side import add_side_services
@@ -217,6 +217,7 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
             on_scanned=partial(_catch_up, services),
         )
     )
+    add_moves(services, runner, scan, roots)
     add_embeddings(services, runner, queue, parts.turns, parts.text_tiers)
     loaded_base_model = partial(_loaded_base_model, backends)
     services.add(InjectionService(database, parts.can_inject))

@@ -45,7 +45,7 @@ class Proof:
     """What is true in the database once the change is committed, and not before.
 
     The undo entry `subject` has the state `value`; or, without a state, the record `subject` has
-    the file key `value`.
+    the file `value`.
     """
 
     kind: str
@@ -58,9 +58,9 @@ class Proof:
         return cls("entry", undo_id, state)
 
     @classmethod
-    def of_record(cls, adapter_id: str, file_key: str) -> Proof:
-        """The record has that file."""
-        return cls("record", adapter_id, file_key)
+    def of_record(cls, adapter_id: str, path: Path) -> Proof:
+        """The record has that file, spelled so."""
+        return cls("record", adapter_id, str(path))
 
 
 class FileActs:
@@ -114,7 +114,7 @@ class FileActs:
             records = FileRecords(session)
             if proof.kind == "entry":
                 return records.entry_state(proof.subject) == proof.value
-            return records.file_key(proof.subject) == proof.value
+            return records.file_path(proof.subject) == proof.value
 
 
 class _Act:

@@ -22,9 +22,9 @@ class FileRecords(Adapters):
         """The state of an undo entry; None if there is none."""
         return self._session.scalar(select(UndoEntry.state).where(UndoEntry.id == undo_id))
 
-    def file_key(self, adapter_id: str) -> str | None:
+    def file_path(self, adapter_id: str) -> str | None:
         """The file of a record; None if there is no such record."""
-        return self._session.scalar(select(Adapter.file_key).where(Adapter.id == adapter_id))
+        return self._session.scalar(select(Adapter.file_path).where(Adapter.id == adapter_id))
 
     def of_files(self, file_keys: Sequence[str]) -> list[Adapter]:
         """All records of these files."""

@@ -8,7 +8,14 @@ import pytest
 from sqlalchemy import select
 
 from lora_manager_core.common.clock import utc_now
-from lora_manager_core.db.models import GenerationRun, RunAdapter
+from lora_manager_core.db.models import (
+    Collection,
+    CollectionAdapter,
+    GenerationRun,
+    RunAdapter,
+    Stack,
+    StackedAdapter,
+)
 from tests.core.conftest import Home
 
 #: What follows from other things, or says when something was done.
@@ -121,6 +128,41 @@ class TestDeletions:
         with home.application.database.read() as session:
             assert list(session.scalars(select(RunAdapter.adapter_id))) == [alice["id"]]
         assert home.scan()["unchanged"] == 3
+
+    def test_its_places_in_collections_and_stacks_come_back_where_those_still_are(
+        self, home: Home
+    ) -> None:
+        alice = home.adapter("alice")["id"]
+        now = utc_now()
+        times = {"created_at": now, "updated_at": now}
+        with home.application.database.write() as session:
+            for name in ("kept", "gone"):
+                session.add(Collection(id=name, name=name, name_key=name, position=0, **times))
+                session.add(Stack(id=name, name=name, name_key=name, **times))
+            session.flush()
+            for name in ("kept", "gone"):
+                session.add(
+                    CollectionAdapter(
+                        collection_id=name, adapter_id=alice, position=3, added_at=now
+                    )
+                )
+                session.add(
+                    StackedAdapter(
+                        stack_id=name, position=0, adapter_id=alice, name="alice", weight=0.5
+                    )
+                )
+        undo_id = _bulk(home, action="delete", lora_ids=[alice])["undo_id"]
+        with home.application.database.write() as session:
+            session.delete(session.get(Collection, "gone"))
+            session.delete(session.get(Stack, "gone"))
+        _undo(home, undo_id)
+        with home.application.database.read() as session:
+            members = session.scalars(select(CollectionAdapter)).all()
+            entries = session.scalars(select(StackedAdapter)).all()
+        assert [(m.collection_id, m.adapter_id, m.position) for m in members] == [
+            ("kept", alice, 3)
+        ]
+        assert [(e.stack_id, e.adapter_id) for e in entries] == [("kept", alice)]
 
     def test_many_come_back_at_once(self, home: Home) -> None:
         before = home.adapters()
