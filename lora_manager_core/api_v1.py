@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from lora_manager_core import __version__
 from lora_manager_core.adapters.routes import router as adapters_router
 from lora_manager_core.adapters.undo.routes import router as undo_router
+from lora_manager_core.collections.routes import router as collections_router
 from lora_manager_core.compose.routes import router as compose_router
 from lora_manager_core.dashboard.routes import router as dashboard_router
 from lora_manager_core.deliveries.routes import router as deliveries_router
@@ -21,11 +22,11 @@ from lora_manager_core.import_export.exports.routes import router as export_rout
 from lora_manager_core.import_export.imports.routes import UPLOADS
 from lora_manager_core.import_export.imports.routes import router as import_router
 from lora_manager_core.library.alike.routes import router as alike_router
-from lora_manager_core.library.lookups.routes import router as lookups_router
 from lora_manager_core.library.files.routes import router as files_router
+from lora_manager_core.library.hashing.routes import router as hashing_router
+from lora_manager_core.library.lookups.routes import router as lookups_router
 from lora_manager_core.library.previews.routes import LARGER
 from lora_manager_core.library.previews.routes import router as previews_router
-from lora_manager_core.library.hashing.routes import router as hashing_router
 from lora_manager_core.library.routes import router as library_router
 from lora_manager_core.library.side_writing.routes import router as side_files_router
 from lora_manager_core.progress.routes import router as progress_router
@@ -33,6 +34,7 @@ from lora_manager_core.recommendations.answers.routes import router as answers_r
 from lora_manager_core.recommendations.sets.routes import router as sets_router
 from lora_manager_core.recommendations.taste.routes import router as taste_router
 from lora_manager_core.recommendations.vectors.routes import router as embeddings_router
+from lora_manager_core.stacks.routes import router as stacks_router
 from lora_manager_core.system.routes import router as system_router
 from lora_manager_core.system.routes import status_router
 from lora_manager_core.web.access import Access
@@ -52,6 +54,8 @@ _ROUTERS: tuple[APIRouter, ...] = (
     files_router,
     undo_router,
     adapters_router,
+    collections_router,
+    stacks_router,
     compose_router,
     deliveries_router,
     generation_router,

@@ -21,6 +21,7 @@ from lora_manager_core.bootstrap_files import add_changes, add_moves
 from lora_manager_core.bootstrap_hashing import add_hashing
 from lora_manager_core.bootstrap_recommendations import add_embeddings, add_recommendations
 from lora_manager_core.bootstrap_side import add_side_services
+from lora_manager_core.collections.service import CollectionService
 from lora_manager_core.common.paths import is_inside
 from lora_manager_core.common.thumbnails import ThumbnailFolder
 from lora_manager_core.compose.injection import InjectionService
@@ -88,6 +89,7 @@ from lora_manager_core.recommendations.taste.removals import RemovalWatch
 from lora_manager_core.recommendations.taste.sessions import SessionLog
 from lora_manager_core.recommendations.vectors.service import VectorService
 from lora_manager_core.settings import Settings
+from lora_manager_core.stacks.service import StackService
 from lora_manager_core.system.device import DeviceMonitor, FirstReading, TorchDevice
 from lora_manager_core.system.nvml import NvmlDevice
 from lora_manager_core.system.service import SystemService
@@ -190,6 +192,8 @@ def build_application(settings: Settings, parts: Parts | None = None) -> Applica
     )
     add_changes(services, roots, removals)
     active_set = ActiveSetService(database, removals)
+    services.add(CollectionService(database))
+    services.add(StackService(database, active_set))
     services.add(AdapterLists(database))
     scan = services.add(
         LibraryScan(

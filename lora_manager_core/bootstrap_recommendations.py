@@ -45,6 +45,7 @@ from lora_manager_core.recommendations.vectors.sketch_job import SketchJob
 from lora_manager_core.recommendations.vectors.text_job import TextJob
 from lora_manager_core.recommendations.vectors.word_vectors_job import WordVectorsJob
 from lora_manager_core.settings import Settings
+from lora_manager_core.stacks.service import StackService
 from lora_manager_core.web.deps import ServiceRegistry
 
 
@@ -116,6 +117,7 @@ def add_recommendations(
             sessions,
             compatibility,
             active_set,
+            services.get(StackService),
             loaded_base_model,
         )
     )

@@ -24,6 +24,19 @@ class StackEntry:
     adapter_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ActiveAdapter:
+    """What an adapter is to be in the active set.
+
+    `groups` names the optional trigger groups to use; None leaves the choice as it is.
+    """
+
+    adapter: Adapter
+    weight: float
+    weight_te: float | None
+    groups: Sequence[str] | None = None
+
+
 class ActiveSetService:
     """What is active, in which order and how strong, as one value."""
 
@@ -55,9 +68,12 @@ class ActiveSetService:
                     before = chosen.get(adapter.id)
                     if before is None or entry.weight > before[1].weight:
                         chosen[adapter.id] = (adapter, entry)
-            self._make_active(
+            self.put(
                 session,
-                [(adapter, entry.weight, entry.weight_te) for adapter, entry in chosen.values()],
+                [
+                    ActiveAdapter(adapter, entry.weight, entry.weight_te)
+                    for adapter, entry in chosen.values()
+                ],
             )
             return [entry for entry, _ in resolved]
 
@@ -75,24 +91,39 @@ class ActiveSetService:
                     f"{len(unknown)} of the adapters are gone; nothing was changed.",
                     unknown_ids=unknown,
                 )
-            self._make_active(session, [(a, weights[a.id], a.weight_te) for a in found])
+            self.put(session, [ActiveAdapter(a, weights[a.id], a.weight_te) for a in found])
 
-    def _make_active(
-        self, session: WriteSession, chosen: Sequence[tuple[Adapter, float, float | None]]
+    def put(
+        self, session: WriteSession, chosen: Sequence[ActiveAdapter], add: bool = False
     ) -> None:
-        """The active set is these, with weight and weight of the text encoder.
+        """Make these the active set, in this order, within a unit of work.
 
-        Who listens is told of those that come in, and not of those that give way to them: nobody
-        took them out for what they are.
+        With `add` they come behind what is active already; those that were active stay where they
+        are. Who listens is told of those that come in, and not of those that give way to them:
+        nobody took them out for what they are.
         """
         adapters = AdapterWriter(session)
-        ids = {adapter.id for adapter, _, _ in chosen}
-        new = [adapter.id for adapter, _, _ in chosen if not adapter.active]
-        adapters.set_active([a.id for a in adapters.list_active() if a.id not in ids], active=False)
-        for ordinal, (adapter, weight, weight_te) in enumerate(chosen):
-            adapter.active, adapter.ordinal = True, ordinal
-            adapter.weight, adapter.weight_te = weight, weight_te
-            adapter.edited_fields = sorted({*adapter.edited_fields, "weight", "weight_te"})
+        before = adapters.list_active()
+        kept = {adapter.id for adapter in before} if add else set()
+        ids = {one.adapter.id for one in chosen}
+        new = [one.adapter.id for one in chosen if not one.adapter.active]
+        if add:
+            for ordinal, adapter in enumerate(before):
+                adapter.ordinal = ordinal
+        else:
+            adapters.set_active([a.id for a in before if a.id not in ids], active=False)
+        ordinal = len(kept)
+        for one in chosen:
+            adapter = one.adapter
+            if adapter.id not in kept:
+                adapter.active, adapter.ordinal = True, ordinal
+                ordinal += 1
+            adapter.weight, adapter.weight_te = one.weight, one.weight_te
+            edited = {"weight", "weight_te"}
+            if one.groups is not None:
+                adapter.chosen_groups = list(one.groups)
+                edited.add("chosen_groups")
+            adapter.edited_fields = sorted({*adapter.edited_fields, *edited})
             adapters.save(adapter, retag=False)
         self._on_activation(session, new, True)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lora_manager_core.adapters.schemas import ChosenGroups
 from lora_manager_core.common.schema import Prompt, RequestModel
 
 WarningCode = Literal[
@@ -19,6 +20,8 @@ WarningCode = Literal[
     "unresolvable_name",
     "near_duplicate",
     "strong_overlap",
+    "not_in_library",
+    "unknown_group",
 ]
 
 
@@ -41,7 +44,22 @@ class ComposeRequest(RequestModel):
     adapter_ids: (
         Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=1000)] | None
     ) = Field(None, description="These adapters in this order, instead of the active set.")
-    stack_id: Annotated[str, Field(max_length=100)] | None = None
+    stack_id: Annotated[str, Field(max_length=100)] | None = Field(
+        None, description="This stack with its weights, instead of the active set."
+    )
+    include_triggers: bool = Field(
+        False,
+        description="Add trigger words behind the prompt, each once and none that it has already: "
+        "those of required trigger groups and of the chosen ones; of an adapter without groups, "
+        "its `triggers`, else its `trained_words`.",
+    )
+    trigger_groups: Annotated[
+        dict[Annotated[str, Field(max_length=100)], ChosenGroups], Field(max_length=1000)
+    ] = Field(
+        default_factory=dict,
+        description="By adapter id, the names of the optional groups to use, in place of what the "
+        "record (`chosen_groups`) or the stack says; an empty list: none of them.",
+    )
     delivery: DeliveryRequest | None = None
 
 
@@ -67,6 +85,7 @@ class Composition(BaseModel):
     prompt: str
     tokens: list[str]
     warnings: list[ComposeWarning]
+    trigger_words: list[str] = Field(description="The trigger words that were added.")
     delivery: DeliveryStarted | None = None
 
 

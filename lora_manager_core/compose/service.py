@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.common.lora_tokens import format_token
+from lora_manager_core.compose.choice import choose
 from lora_manager_core.compose.schemas import (
     ComposeRequest,
     ComposeWarning,
@@ -14,10 +14,12 @@ from lora_manager_core.compose.schemas import (
     DeliveryRequest,
     DeliveryStarted,
 )
+from lora_manager_core.compose.triggers import trigger_words, unknown_groups, with_words
 from lora_manager_core.db.models import Adapter
 from lora_manager_core.db.unit_of_work import Database, ReadSession, WriteSession
-from lora_manager_core.errors import AdapterNotFound, InvalidRequest, NotFound
+from lora_manager_core.errors import InvalidRequest
 from lora_manager_core.library.base_model import compatible
+from lora_manager_core.stacks.resolving import ResolvedEntry
 
 
 class DeliveryOpener(Protocol):
@@ -53,8 +55,8 @@ class ComposeService:
 
         Raises:
             AdapterNotFound: ids are unknown (named in `unknown_ids`).
-            NotFound: no such stack.
-            InvalidRequest: a delivery of nothing.
+            StackNotFound: no such stack.
+            InvalidRequest: a delivery of nothing, or a stack and other adapters at once.
         """
         if request.delivery is None:
             with self._database.read() as session:
@@ -71,9 +73,10 @@ class ComposeService:
             return composition
 
     def _compose(self, session: ReadSession, request: ComposeRequest) -> Composition:
-        adapters = chosen_adapters(Adapters(session), request.adapter_ids, request.stack_id)
-        warnings = []
-        if not adapters:
+        chosen = choose(session, request.adapter_ids, request.stack_id)
+        adapters = chosen.adapters
+        warnings = [_not_here(entry) for entry in chosen.missing]
+        if not adapters and not chosen.missing:
             warnings.append(
                 ComposeWarning(
                     code="none_active",
@@ -90,8 +93,14 @@ class ComposeService:
                 tokens.append(token_of(adapter))
         warnings += self._look_at_set(session, emitted)
         parts = [(request.prefix or "").strip(), *tokens, (request.suffix or "").strip()]
+        prompt = " ".join(part for part in parts if part)
+        words: list[str] = []
+        if request.include_triggers:
+            applied = [adapter for adapter in emitted if adapter.weight != 0]
+            words = trigger_words(applied, request.trigger_groups, prompt)
+            warnings += _unknown_groups(emitted, request.trigger_groups)
         return Composition(
-            prompt=" ".join(part for part in parts if part), tokens=tokens, warnings=warnings
+            prompt=with_words(prompt, words), tokens=tokens, warnings=warnings, trigger_words=words
         )
 
 
@@ -106,26 +115,30 @@ def token_of(adapter: Adapter, weight: float | None = None) -> str:
     return format_token(adapter.name, weight, options)
 
 
-def chosen_adapters(
-    adapters: Adapters, adapter_ids: Sequence[str] | None, stack_id: str | None
-) -> list[Adapter]:
-    """Those adapters in that order, or those of a stack; without either, the active set.
+def _not_here(entry: ResolvedEntry) -> ComposeWarning:
+    name = entry.content()["name"]
+    return ComposeWarning(
+        code="not_in_library",
+        message=f"“{name}” of the stack is left out: {entry.problem}",
+        adapter_id=entry.adapter.id if entry.adapter is not None else None,
+        name=name,
+    )
 
-    Raises:
-        AdapterNotFound: ids are unknown (named in `unknown_ids`).
-        NotFound: no such stack.
-    """
-    if stack_id is not None:
-        raise NotFound(f"There is no stack {stack_id}.")
-    if adapter_ids is None:
-        return adapters.list_active()
-    found = adapters.get_many(adapter_ids)
-    unknown = sorted(set(adapter_ids) - {adapter.id for adapter in found})
-    if unknown:
-        raise AdapterNotFound(
-            f"{len(unknown)} of the adapters are unknown.", unknown_ids=unknown[:100]
+
+def _unknown_groups(
+    adapters: Sequence[Adapter], asked: Mapping[str, Sequence[str]]
+) -> list[ComposeWarning]:
+    """Of what was asked for in this request: a stored choice may be of a group that is gone."""
+    return [
+        ComposeWarning(
+            code="unknown_group",
+            message=f"“{adapter.name}” has no trigger group named “{name}”.",
+            adapter_id=adapter.id,
+            name=adapter.name,
         )
-    return found
+        for adapter in adapters
+        for name in unknown_groups(adapter, asked.get(adapter.id, ()))
+    ]
 
 
 def _one_per_name(adapters: Sequence[Adapter]) -> tuple[list[Adapter], list[ComposeWarning]]:

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from lora_manager_core.adapters.repository import Adapters
-from lora_manager_core.compose.service import chosen_adapters
+from lora_manager_core.compose.choice import choose
 from lora_manager_core.db.models import Adapter
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.deliveries.modes import Accepted, checked
@@ -49,9 +48,10 @@ class SweepMode(PictureMode):
 
         Raises:
             AdapterNotFound: ids are unknown (named in `unknown_ids`).
-            NotFound: no such stack.
-            InvalidRequest: no adapter was chosen and none is active.
-            Unprocessable: what does not fit, an unknown backend, two adapters of one name.
+            StackNotFound: no such stack.
+            InvalidRequest: no adapter was chosen and none is active, or a stack and adapters.
+            Unprocessable: what does not fit, an unknown backend, two adapters of one name, a stack
+                with adapters that are not here.
         """
         options = dict(params)
         backend = options.pop("backend", None)
@@ -62,8 +62,14 @@ class SweepMode(PictureMode):
         output = checked(OutputOptions, {"backend": backend, "return_format": "url"})
         payload = self._orders.payload(request.generation_params, output)
         with self._database.read() as session:
-            adapters = chosen_adapters(Adapters(session), request.adapter_ids, request.stack_id)
-            plan = _plan(request, adapters)
+            chosen = choose(session, request.adapter_ids, request.stack_id)
+            if chosen.missing:
+                names = ", ".join(f"“{one.content()['name']}”" for one in chosen.missing)
+                raise Unprocessable(
+                    f"Not all adapters of the stack are here ({names}); put their files back, or "
+                    "take them out of the stack."
+                )
+            plan = _plan(request, chosen.adapters)
         work = request.generation_params.work * len(plan.cells)
         return Accepted({**payload, "sweep": plan.payload()}, work)
 

@@ -32,7 +32,9 @@ class SweepRequest(RequestModel):
     adapter_ids: Annotated[list[_Id], Field(min_length=1, max_length=50)] | None = Field(
         None, description="The adapters to sweep; without these and a stack, the active set."
     )
-    stack_id: _Id | None = None
+    stack_id: _Id | None = Field(
+        None, description="Sweep this stack with its weights, instead of the active set."
+    )
     weights: Annotated[list[Weight], Field(min_length=1, max_length=MOST_CELLS)] = Field(
         description="The columns: the weight of a single adapter; of several, what to multiply "
         "their own weights with. 0 is a picture without them."

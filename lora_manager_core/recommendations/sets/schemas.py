@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from lora_manager_core.common.lora_tokens import MAX_WEIGHT
-from lora_manager_core.common.schema import RequestModel, ShortText
+from lora_manager_core.common.schema import RequestModel, ShortText, Word
 from lora_manager_core.embeddings.base import Mode
 from lora_manager_core.library.alike.schemas import Relation
 
@@ -134,6 +134,9 @@ class ComposeSetRequest(RequestModel):
     )
     limit: Annotated[int, Field(ge=1, le=4)] = 4
     activate: bool = Field(False, description="Make it the active set at once.")
+    save_as: Word | None = Field(
+        None, description="Save it at once as a stack of this name, which no other may have."
+    )
 
 
 class ChosenAdapter(BaseModel):
@@ -174,6 +177,7 @@ class ComposedSet(BaseModel):
     risks: list[Risk]
     compatibility: CompatibilityAnswer | None
     activated: bool
+    stack_id: str | None = Field(description="The stack it was saved as.")
     processing_time_ms: float
 
 

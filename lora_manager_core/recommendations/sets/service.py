@@ -35,6 +35,7 @@ from lora_manager_core.recommendations.taste.repository import FeedbackWriter
 from lora_manager_core.recommendations.taste.scores import Taste
 from lora_manager_core.recommendations.taste.sessions import SessionLog
 from lora_manager_core.recommendations.taste.signals import ACTIVATED
+from lora_manager_core.stacks.service import StackService
 
 if TYPE_CHECKING:
     from lora_manager_core.recommendations.answers.parts import Scores
@@ -58,6 +59,7 @@ class SetService:
         sessions: SessionLog,
         compatibility: CompatibilityService,
         active_set: ActiveSetService,
+        stacks: StackService,
         loaded_base_model: Callable[[], str | None],
     ) -> None:
         self._database = database
@@ -68,13 +70,16 @@ class SetService:
         self._sessions = sessions
         self._compatibility = compatibility
         self._active_set = active_set
+        self._stacks = stacks
         self._loaded_base_model = loaded_base_model
 
     def compose(self, request: ComposeSetRequest, user: str) -> ComposedSet:
         """A set for a prompt, with weights, reasons and risks; made the active set if asked.
 
         Raises:
-            InvalidRequest: the prompt is empty, or nothing was found that could be made active.
+            InvalidRequest: the prompt is empty, or nothing was found that could be made active or
+                saved.
+            NameTaken: a stack of the name it was to be saved as is here; nothing was done.
         """
         from lora_manager_core.recommendations.sets.choosing import choose
 
@@ -118,6 +123,7 @@ class SetService:
             [(adapter.lora_id, adapter.score, adapter.weight) for adapter in adapters],
             duration_ms,
         )
+        stack_id = self._save(request, adapters)
         if request.activate:
             self.activate(session_id, user)
         tokens = [adapter.token for adapter in adapters]
@@ -136,6 +142,7 @@ class SetService:
             risks=judged.risks if judged else [],
             compatibility=judged,
             activated=request.activate,
+            stack_id=stack_id,
             processing_time_ms=duration_ms,
         )
 
@@ -176,6 +183,14 @@ class SetService:
                     )
                 )
         return SetActivated(session_id=session_id, lora_ids=list(weights))
+
+    def _save(self, request: ComposeSetRequest, adapters: Sequence[ChosenAdapter]) -> str | None:
+        if request.save_as is None:
+            return None
+        if not adapters:
+            raise InvalidRequest("No adapter was found for this prompt, so no stack was saved.")
+        weights = [(adapter.lora_id, adapter.weight) for adapter in adapters]
+        return self._stacks.save_set(request.save_as, f"Composed for: {request.prompt}", weights)
 
     def _vectors(
         self, snapshot: Snapshot, parts: Sequence[str]

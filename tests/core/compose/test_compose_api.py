@@ -71,6 +71,60 @@ class TestTokens:
         assert home.client.post("/v1/compose", json={"prefx": "x"}).status_code == 422
 
 
+class TestTriggerWords:
+    GROUPS = (
+        {"name": "base", "words": ["Inkstyle", "brush strokes"], "required": True},
+        {"name": "night", "words": ["moon", "INKSTYLE"]},
+        {"name": "day", "words": ["sun, clear sky"]},
+    )
+
+    @pytest.fixture
+    def ink(self, home):
+        record = _patch(home, "ink_v2", active=True, trigger_groups=list(self.GROUPS))
+        return record["id"]
+
+    def test_are_left_out_unless_asked_for(self, home, ink):
+        composed = _compose(home, prefix="a fox")
+        assert composed["prompt"] == "a fox <lora:ink_v2:1.000>"
+        assert composed["trigger_words"] == []
+
+    def test_of_required_groups_come_once_and_behind(self, home, ink):
+        composed = _compose(home, prefix="a fox, brush STROKES", include_triggers=True)
+        assert composed["prompt"] == "a fox, brush STROKES <lora:ink_v2:1.000> Inkstyle"
+        composed = _compose(home, suffix="at dusk", include_triggers=True)
+        assert composed["prompt"].endswith("at dusk, Inkstyle, brush strokes")
+
+    def test_of_optional_groups_are_chosen_for_the_active_set(self, home, ink):
+        _patch(home, "ink_v2", chosen_groups=["NIGHT", "gone"])
+        composed = _compose(home, include_triggers=True)
+        assert composed["trigger_words"] == ["Inkstyle", "brush strokes", "moon"]
+        assert composed["warnings"] == []
+
+    def test_of_optional_groups_can_be_chosen_for_one_prompt(self, home, ink):
+        _patch(home, "ink_v2", chosen_groups=["night"])
+        asked = {ink: ["day", "dusk"]}
+        composed = _compose(home, include_triggers=True, trigger_groups=asked)
+        assert composed["trigger_words"] == ["Inkstyle", "brush strokes", "sun", "clear sky"]
+        assert _codes(composed) == ["unknown_group"]
+
+    def test_of_a_stack_are_those_that_it_chose(self, home, ink):
+        _patch(home, "ink_v2", chosen_groups=["night"])
+        entry = {"adapter_id": ink, "trigger_groups": ["day"]}
+        body = {"name": "x", "entries": [entry]}
+        stack = home.client.post("/v1/stacks", json=body).json()["stack"]
+        composed = _compose(home, include_triggers=True, stack_id=stack["id"])
+        assert composed["trigger_words"] == ["Inkstyle", "brush strokes", "sun", "clear sky"]
+
+    def test_of_an_adapter_without_groups_are_its_triggers(self, home):
+        _patch(home, "alice", active=True, triggers=["alice", "(blue dress)"], trained_words=["x"])
+        composed = _compose(home, prefix="malice", include_triggers=True)
+        assert composed["trigger_words"] == ["alice", "(blue dress)"]
+        _patch(home, "alice", triggers=[])
+        assert _compose(home, include_triggers=True)["trigger_words"] == ["x"]
+        _patch(home, "alice", weight=0.0)
+        assert _compose(home, include_triggers=True)["trigger_words"] == []
+
+
 class TestWarnings:
     def test_none_active(self, home):
         composed = _compose(home, prefix="x")
