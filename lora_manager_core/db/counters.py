@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from lora_manager_core.db.models import Counter
 from lora_manager_core.db.unit_of_work import ReadSession, WriteSession
@@ -13,10 +13,13 @@ ADAPTERS = "adapters_revision"
 EMBEDDINGS = "embeddings_revision"
 FEEDBACK = "feedback_revision"
 
+# Made once, and read without the ORM: every request for a list begins with it.
+_READ = select(Counter.value).where(Counter.name == bindparam("name"))
+
 
 def read_counter(session: ReadSession, name: str) -> int:
     """The number as of this unit of work."""
-    return session.scalars(select(Counter.value).where(Counter.name == name)).one()
+    return int(session.connection().execute(_READ, {"name": name}).scalar_one())
 
 
 def read_counters(session: ReadSession, names: Collection[str]) -> dict[str, int]:
