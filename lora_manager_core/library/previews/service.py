@@ -20,6 +20,7 @@ from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.errors import AdapterNotFound, Busy, Conflict, NotFound
 from lora_manager_core.library.previews.embedded import embedded_picture
 from lora_manager_core.library.previews.kinds import CLIPS, MEDIA_TYPES, checked_ending
+from lora_manager_core.library.previews.repository import PreviewPaths
 from lora_manager_core.library.renewal import RecordRenewal
 from lora_manager_core.library.side_files import PREVIEW_ENDINGS
 from lora_manager_core.library.walk import find_file
@@ -66,8 +67,10 @@ class PreviewService:
             Unprocessable: it cannot be made smaller, see `ThumbnailFolder.get`.
         """
         with self._database.read() as session:
-            adapter = _require(Adapters(session), adapter_id)
-        path = self._current(adapter)
+            is_there, preview_path = PreviewPaths(session).find(adapter_id)
+        if not is_there:
+            raise AdapterNotFound(f"There is no adapter {adapter_id}.")
+        path = self._current(preview_path)
         ending = _ending(path)
         if ending in MODEL_SUFFIXES:
             mark = _mark(path)
@@ -116,7 +119,7 @@ class PreviewService:
             Conflict: it is inside the model file, which is never changed.
         """
         adapter, model, _ = self._model(adapter_id)
-        path = self._current(adapter)
+        path = self._current(adapter.preview_path)
         if _ending(path) in MODEL_SUFFIXES:
             raise Conflict("The picture is inside the model file, which is never changed.")
         with _busy_if_refused("The preview"):
@@ -143,11 +146,11 @@ class PreviewService:
             adapter.preview_path = None if path is None else str(path)
             adapters.save(adapter, retag=False)
 
-    def _current(self, adapter: Adapter) -> Path:
-        if not adapter.preview_path:
+    def _current(self, preview_path: str | None) -> Path:
+        if not preview_path:
             raise NotFound("This adapter has no preview picture.")
         roots = [*self._library_roots(), self._folder]
-        path = require_inside(adapter.preview_path, roots, "The preview")
+        path = require_inside(preview_path, roots, "The preview")
         if not path.is_file():
             raise NotFound("The preview picture is gone; scan the library again.")
         return path
