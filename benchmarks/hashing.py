@@ -1,6 +1,6 @@
 """How fast the hash job is, beside bare hashing with as many threads and beside plain reading.
 
-    python -m benchmarks.hashing [--files 200] [--megabytes 4] [--threads N] [--library DIR]
+    python benchmarks/hashing.py [--files 200] [--megabytes 4] [--threads N] [--library DIR]
 
 Prints MB/s of: reading alone; one SHA-256 of each file, as `sha256sum` makes it; both SHA-256 that
 the job makes, without a database; and the whole job, its rows stored. All with the same threads,

@@ -43,6 +43,7 @@ class Server:
             **os.environ,
             "LORA_MANAGER_DATABASE_URL": url,
             "LORA_MANAGER_AUTO_EMBED": "false",  # only what is asked for
+            "LORA_MANAGER_AUTO_HASH": "false",
             **(settings or {}),
         }
         self._log = folder / "server.log"

@@ -193,7 +193,11 @@ class Server:
         self._process = subprocess.Popen(
             [*self._command, "--port", str(self.port)],
             stdout=subprocess.DEVNULL,
-            env={**os.environ, "LORA_MANAGER_AUTO_EMBED": "false"},
+            env={
+                **os.environ,
+                "LORA_MANAGER_AUTO_EMBED": "false",
+                "LORA_MANAGER_AUTO_HASH": "false",
+            },
             cwd=Path(__file__).parents[1],
         )
         while True:

@@ -133,7 +133,11 @@ def described_library(folder: Path, documents: Sequence[Document]) -> Iterator[D
     loras, data = folder / "loras", folder / "data"
     model = SentenceEmbedder(ModelFiles(None), PrecisionMemory(data / "models"))
     settings = Settings(
-        data_dir=data, library_roots=(loras,), import_path=folder / "imports", auto_embed=False
+        data_dir=data,
+        library_roots=(loras,),
+        import_path=folder / "imports",
+        auto_embed=False,
+        auto_hash=False,
     )
     application = build_application(settings, Parts(text_tiers=TextTiers(model)))
     application.start()

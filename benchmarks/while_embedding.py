@@ -49,7 +49,7 @@ def main() -> None:
             folder,
             f"sqlite:///{folder / 'lora-manager.sqlite3'}",
             ["--library", str(folder / "loras")],
-            {"LORA_MANAGER_AUTO_EMBED": "false"},
+            {"LORA_MANAGER_AUTO_EMBED": "false", "LORA_MANAGER_AUTO_HASH": "false"},
         )
         server.start()
         try:

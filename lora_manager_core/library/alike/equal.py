@@ -12,7 +12,7 @@ from lora_manager_core.library.alike.members import group_member
 from lora_manager_core.library.alike.remembered import Remembered
 from lora_manager_core.library.alike.repository import AlikeRows, EqualRow
 from lora_manager_core.library.alike.schemas import DuplicatesQuery, EqualKind
-from lora_manager_core.library.hashing.repository import HashStore
+from lora_manager_core.library.hashing.repository import HashCounts, HashStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,12 @@ class EqualFiles:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._groups = Remembered(_groups)
+        self._found = Remembered(_find)
 
     def browse(self, asked: DuplicatesQuery) -> dict[str, Any]:
         """A page of groups as `DuplicatesAnswer`: those that waste most first."""
         with self._database.read() as session:
-            groups = self._groups.of(session)
-            counts = HashStore(session).counts()
+            groups, counts = self._found.of(session)
             chosen = [group for group in groups if asked.kind in (None, group.kind)]
             part = chosen[(asked.page - 1) * asked.per_page : asked.page * asked.per_page]
             rows = AlikeRows(session).members([pk for group in part for pk in group.numbers])
@@ -52,13 +51,13 @@ class EqualFiles:
         }
 
 
-def _groups(session: ReadSession) -> list[_Group]:
+def _find(session: ReadSession) -> tuple[list[_Group], HashCounts]:
     by_hash: dict[str, list[EqualRow]] = {}
     for row in AlikeRows(session).equal():
         by_hash.setdefault(row.sha256, []).append(row)
     groups = [group for rows in by_hash.values() if (group := _group(rows)) is not None]
     groups.sort(key=lambda group: (-group.wasted_bytes, group.sha256))
-    return groups
+    return groups, HashStore(session).counts()
 
 
 def _group(rows: Sequence[EqualRow]) -> _Group | None:
