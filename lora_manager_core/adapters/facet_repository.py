@@ -63,14 +63,21 @@ class Facets:
         return found
 
     def _short(self, names: Sequence[str], query: AdapterQuery) -> FacetCounts:
-        columns = [_COLUMNS[name] for name in names]
-        rows = self._session.connection().execute(
-            select(*columns, func.count()).where(*self._filters.clauses(query)).group_by(*columns)
-        )
-        counted: list[Counter[Any]] = [Counter() for _ in names]
-        for *values, count in rows:
-            for counter, value in zip(counted, values, strict=True):
-                counter[value] += count
+        clauses = self._filters.clauses(query)
+        # What is left by filters is looked at once; of all records, the indexes know most counts.
+        passes = [names] if clauses else [[name] for name in names]
+        counted: dict[str, Counter[Any]] = {name: Counter() for name in names}
+        for together in passes:
+            columns = [_COLUMNS[name] for name in together]
+            rows = self._session.connection().execute(
+                select(*columns, func.count())
+                .select_from(ADAPTERS)
+                .where(*clauses)
+                .group_by(*columns)
+            )
+            for *values, count in rows:
+                for name, value in zip(together, values, strict=True):
+                    counted[name][value] += count
         return {
             name: [
                 {"value": bool(value) if name in _BOOLEAN else value, "count": count}
@@ -78,7 +85,7 @@ class Facets:
                     counter.items(), key=lambda item: (-item[1], str(item[0]))
                 )
             ]
-            for name, counter in zip(names, counted, strict=True)
+            for name, counter in counted.items()
         }
 
     def _folders(self, query: AdapterQuery, top: int) -> list[dict[str, Any]]:
@@ -94,11 +101,22 @@ class Facets:
 
     def _tags(self, query: AdapterQuery, top: int) -> list[dict[str, Any]]:
         tags, count = AdapterTag.__table__.c, func.count().label("count")
-        counted = select(func.min(tags.tag), count)
+        counted = select(tags.tag_key, count)
         clauses = self._filters.clauses(query)
         if clauses:
             counted = counted.where(tags.adapter_pk.in_(select(ADAPTERS.c.pk).where(*clauses)))
-        rows = self._session.connection().execute(
+        most = (
             counted.group_by(tags.tag_key).order_by(count.desc(), tags.tag_key).limit(top)
+        ).subquery()
+        # The index counts without the spellings; of those the oldest record's is looked up.
+        spelling = (
+            select(tags.tag)
+            .where(tags.tag_key == most.c.tag_key)
+            .order_by(tags.adapter_pk)
+            .limit(1)
+            .scalar_subquery()
+        )
+        rows = self._session.connection().execute(
+            select(spelling, most.c.count).order_by(most.c.count.desc(), most.c.tag_key)
         )
         return [{"value": tag, "count": number} for tag, number in rows]

@@ -93,6 +93,15 @@ class TestFacets:
         assert facets["tags"] == {"ink": 7}  # of all on SDXL
         assert facets["rating"] == {}
 
+    def test_of_everything(self, filled: Database) -> None:
+        facets = AdapterLists(filled).facets(AdapterQuery(), 2)["facets"]
+
+        assert {value["value"]: value["count"] for value in facets["rating"]} == {0: 7, 5: 7, 2: 6}
+        assert facets["favorite"] == [{"value": False, "count": 17}, {"value": True, "count": 3}]
+        assert facets["tags"] == [{"value": "ink", "count": 14}, {"value": "wash", "count": 7}]
+        assert [value["count"] for value in facets["folder"]] == [7, 7]
+        assert facets["untagged"] == 6
+
     def test_follow_the_search_and_every_change(self, filled: Database) -> None:
         lists, query = AdapterLists(filled), AdapterQuery(search="is:favorite")
         before = lists.facets(query, 1)
