@@ -206,7 +206,9 @@ class AdapterRecord(BaseModel):
     network_type: str | None
     base_model: str | None
     base_model_source: str | None
-    base_model_confidence: float | None = Field(description="How sure the scan is, from 0 to 1.")
+    base_model_confidence: float | None = Field(
+        description="How sure that is, from 0 to 1; 1 where a person said it."
+    )
     source_model_id: str | None = Field(description="Number of the model at its provider.")
     source_version_id: str | None = Field(description="Number of this version at its provider.")
     rank: int | None
