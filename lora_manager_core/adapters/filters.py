@@ -77,7 +77,7 @@ class Filters:
         if query.network_type is not None:
             found.append(self._unindexed("network_type", aside) == query.network_type)
         if query.favorite is not None:
-            found.append(c.favorite.is_(query.favorite))
+            found.append(self._unindexed("favorite", walking).is_(query.favorite))
         if query.folder is not None:
             found.append(self._below(query.folder, walking))
         if query.file_state is not None:
@@ -142,7 +142,6 @@ class Filters:
         return c.pk.in_(select(c.pk).where(*self.clauses(replace(saved, collection=None))))
 
     def _state(self, state: str, walking: bool) -> ColumnElement[bool]:
-        c = ADAPTERS.c
         if state in ("missing", "changed"):
             return self._unindexed("file_state", walking) == state
         if state == "untagged":
@@ -151,7 +150,7 @@ class Filters:
             return RATING == 0
         if state == "duplicate":
             return _is_duplicate()
-        return (c.favorite if state == "favorite" else self._unindexed("active", walking)).is_(True)
+        return self._unindexed(state, walking).is_(True)
 
     def _labelled(self, term: syntax.Field, walking: bool) -> ColumnElement[bool]:
         """Label and value are compared here, not by the database: it knows neither what a base

@@ -135,6 +135,7 @@ class Adapter(Base):
         Index("ix_adapters_by_use", text("use_count DESC"), "name_key"),
         Index("ix_adapters_by_last_use", text("coalesce(last_used_at, '') DESC"), "name_key"),
         Index("ix_adapters_by_rating", text("coalesce(rating, 0) DESC"), "name_key"),
+        Index("ix_adapters_by_facets", "favorite", "nsfw_level", "file_state"),
         Index("ix_adapters_by_sha256", "primary_file_sha256"),
         Index("ix_adapters_by_source_model", "source_model_id"),
         Index("ix_adapters_by_base_model", "base_model", "name_key"),

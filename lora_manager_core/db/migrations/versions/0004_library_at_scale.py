@@ -83,6 +83,9 @@ def upgrade() -> None:
         op.create_index(name, "adapters", columns, sqlite_where=where, postgresql_where=where)
     op.create_index("ix_adapters_by_last_use", "adapters", [_BY_LAST_USE, "name_key"])
     op.create_index("ix_adapters_by_rating", "adapters", [_BY_RATING, "name_key"])
+    op.create_index(
+        "ix_adapters_by_facets", "adapters", ["favorite", "nsfw_level", "file_state"], unique=False
+    )
     op.execute(
         "UPDATE adapters SET use_count = (SELECT count(*) FROM run_adapters "
         f"WHERE run_adapters.adapter_id = adapters.id), last_used_at = {_LAST_USE} "
@@ -149,7 +152,7 @@ def downgrade() -> None:
             op.execute(f"DROP FUNCTION {function} CASCADE")
     for index, *_ in _PARTIAL_INDEXES:
         op.drop_index(index, table_name="adapters")
-    for index in ("sha256", "source_model", "use", "last_use", "rating"):
+    for index in ("sha256", "source_model", "use", "last_use", "rating", "facets"):
         op.drop_index(f"ix_adapters_by_{index}", table_name="adapters")
     for name in ("use_count", *(name for name, _ in _COLUMNS)):
         op.drop_column("adapters", name)
