@@ -1,10 +1,12 @@
 """The first rows of the figures: scan, list, search, edit and compose, beside their bare costs.
 
     python benchmarks/library.py [--count 1000 --count 10000] [--library DIR]
+    python benchmarks/library.py --rows 100000
 
 A library is generated (or taken), the stand-alone server is started as a process of its own on a
 free loopback port, and one keep-alive client asks it; figures are medians unless a row says
-otherwise. The bare cost is the same work without us: the plain file reads, the plain SQL.
+otherwise. The bare cost is the same work without us: the plain file reads, the plain SQL. With
+`--rows` the catalogue is written into the database without any file, for the rows of lists alone.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from urllib.parse import quote
 import orjson
 import psutil
 from headers import DEFAULT_GENERATOR, generator
+from library_rows import fill
 
 _REPEATS = 60
 _CLIENTS = 8
@@ -39,13 +42,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, action="append", help="adapters (repeatable)")
     parser.add_argument("--library", type=Path, help="an existing library, not a generated one")
+    parser.add_argument("--rows", type=int, action="append", help="records without files")
     parser.add_argument("--generator", type=Path, default=DEFAULT_GENERATOR)
     parser.add_argument("--payload", type=int, default=65_536, help="tensor bytes per file, about")
     args = parser.parse_args()
     if args.library is not None:
         measure(args.library)
         return
-    for count in args.count or [1000, 10_000]:
+    for count in args.rows or ():
+        measure_rows(count, args.generator)
+    for count in args.count or ([] if args.rows else [1000, 10_000]):
         with tempfile.TemporaryDirectory() as folder:
             generator(args.generator).generate(folder, count, args.payload, 7)
             measure(Path(folder))
@@ -72,6 +78,18 @@ def measure(library: Path) -> None:
             _row("warm start to list served", server.first_reply_s, None)
 
 
+def measure_rows(count: int, generator_file: Path) -> None:
+    """Print the rows of lists for that many records, whose files nobody reads."""
+    with tempfile.TemporaryDirectory() as data:
+        fill(Path(data), count, generator_file)
+        print(f"\n{count} records, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+        print(f"{'figure':44}{'ours':>12}{'bare':>12}")
+        with Server(data) as server:
+            _row("warm start to list served", server.first_reply_s, None)
+            _requests(server, Path(data))
+            _row("resident memory, MiB", server.memory_mib(), None, unit="")
+
+
 def _requests(server: Server, data: Path) -> None:
     client = server.client()
     total = client.get("/v1/adapters?per_page=1")["total"]
@@ -92,21 +110,27 @@ def _requests(server: Server, data: Path) -> None:
         "SELECT * FROM adapters WHERE pk IN (SELECT adapter_pk FROM adapter_tags "
         "WHERE tag_key = ?) ORDER BY name_key, pk LIMIT 24"
     )
+    newest = tagged.replace("name_key, pk", "created_at DESC, name_key")
+    key = tag.casefold()
     base = "SELECT * FROM adapters WHERE base_model = ? ORDER BY name_key, pk LIMIT 24"
     last = max(1, -(-total // 24))
     rows: Sequence[tuple[str, str, Callable[[], object]]] = (
         ("list, page of 24", "", _sql(page, 24, 0)),
         ("list, page of 100", "?per_page=100", _sql(page, 100, 0)),
         ("list, last page", f"?page={last}", _sql(page, 24, (last - 1) * 24)),
-        (
-            "list, by date",
-            "?sort=created_at",
-            _sql("SELECT * FROM adapters ORDER BY created_at DESC, name_key LIMIT 24"),
+        *(
+            (
+                f"list, by {key}",
+                f"?sort={key}",
+                _sql(f"SELECT * FROM adapters ORDER BY {order} DESC, name_key LIMIT 24"),
+            )
+            for key, order in (("created_at", "created_at"), ("rating", "coalesce(rating, 0)"))
         ),
         ("search, rare", f"?search={quote(rare)}", _sql(found, f'"{rare.casefold()}"')),
         (f"search, one in {common[1]}", f"?search={common[0]}", _sql(found, f'"{common[0]}"')),
-        ("filter by tag", f"?tags={quote(tag)}", _sql(tagged, tag.casefold())),
+        ("filter by tag", f"?tags={quote(tag)}", _sql(tagged, key)),
         ("filter by base model", "?base_model=SDXL", _sql(base, "SDXL")),
+        ("filter by tag, by date", f"?tags={quote(tag)}&sort=created_at", _sql(newest, key)),
     )
     for title, query, bare in rows:
         url = f"/v1/adapters{query}"
@@ -123,6 +147,7 @@ def _requests(server: Server, data: Path) -> None:
         _median(lambda: client.patch(f"/v1/adapters/{edited}", {"notes": str(time.time())})),
         _median(_bare_edit),
     )
+    _after_edits(client, edited, (common[0], tag))
     for number, record in enumerate(sample[:20]):
         client.post(f"/v1/adapters/{record['id']}/activate?ordinal={number}")
     active = "SELECT * FROM adapters WHERE active ORDER BY ordinal"
@@ -131,6 +156,24 @@ def _requests(server: Server, data: Path) -> None:
     )
     _row("no work at all: /v1/health", _median(lambda: client.get("/v1/health")), None)
     _row(f"{_CLIENTS} clients on the list, requests/s", _throughput(server), None, unit="")
+
+
+def _after_edits(client: Client, edited: str, wanted: tuple[str, str]) -> None:
+    """What the first request after a change costs, which counts again."""
+    word, tag = (quote(text) for text in wanted)
+    for title, path in (
+        ("list, first after an edit", ""),
+        ("search as above, first after an edit", f"?search={word}"),
+        ("filter by tag, first after an edit", f"?tags={tag}"),
+        ("facets, first after an edit", "/facets"),
+        ("facets of a search, first after an edit", f"/facets?search={word}"),
+    ):
+        times = []
+        for number in range(_REPEATS // 6):
+            client.patch(f"/v1/adapters/{edited}", {"notes": str(number)})
+            times.append(_timed(lambda path=path: client.get(f"/v1/adapters{path}")))
+        _row(title, statistics.median(times), None)
+    _row("facets, again", _median(lambda: client.get("/v1/adapters/facets")), None)
 
 
 def _common_word(client: Client, total: int) -> tuple[str, int]:
@@ -178,9 +221,9 @@ class Client:
 class Server:
     """`lora-manager serve` as a process of its own, which does only what it is asked to."""
 
-    def __init__(self, data: str, library: Path) -> None:
+    def __init__(self, data: str, library: Path | None = None) -> None:
         self._command = [sys.executable, "-m", "lora_manager_core.cli", "serve", "--data-dir", data]
-        self._command += ["--library", str(library)]
+        self._command += [] if library is None else ["--library", str(library)]
         self.longest_reply_s = 0.0
         self.first_reply_s = 0.0
         self.port = 0
