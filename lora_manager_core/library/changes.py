@@ -39,7 +39,7 @@ def look_at(
     are those whose name begins with a dot. Nothing is said of what lies below a root that is gone.
     """
     look = _Look(roots, check, skip)
-    for path in dict.fromkeys(os.path.abspath(path) for path in paths):  # noqa: PTH100 - texts
+    for path in dict.fromkeys(str(Path(path).absolute()) for path in paths):
         look.sort_in(path)
     look.read()
     return look.changes
@@ -51,7 +51,7 @@ class _Look:
     def __init__(
         self, roots: Sequence[Path], check: Callable[[], None], skip: Iterable[Path]
     ) -> None:
-        self._roots = [os.path.abspath(root) for root in roots]  # noqa: PTH100 - texts
+        self._roots = [str(root.absolute()) for root in roots]
         self._check = check
         self._skipped = {path_key(path) for path in skip}
         self._whole: dict[str, str] = {}
@@ -62,7 +62,7 @@ class _Look:
     def sort_in(self, path: str) -> None:
         """Decide what is to be read for one path."""
         root = next((root for root in self._roots if is_below(path, root)), None)
-        if root is None or self._is_skipped(path, root):
+        if root is None or ".." in Path(path[len(root) :]).parts or self._is_skipped(path, root):
             return
         try:
             os.listdir(root) if path == root else os.stat(root)  # noqa: PTH208,PTH116 - texts

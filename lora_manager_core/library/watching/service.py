@@ -145,7 +145,7 @@ class LibraryWatch:
 
     def _watch(self, stopped: threading.Event) -> None:
         """Watch the roots there are, until others are there."""
-        roots = {os.path.abspath(root): None for root in self._library_roots()}  # noqa: PTH100
+        roots = {str(root.absolute()): None for root in self._library_roots()}
         identities = {root: _identity(root) for root in roots}
         there = [root for root, identity in identities.items() if identity is not None]
         watched = _Watched(identities, FolderTree([Path(root) for root in there], self._skip))
@@ -206,7 +206,7 @@ class LibraryWatch:
         if now < watched.roots_at:
             return True
         watched.roots_at = now + _ROOTS_EVERY_S
-        roots = {os.path.abspath(root): None for root in self._library_roots()}  # noqa: PTH100
+        roots = {str(root.absolute()): None for root in self._library_roots()}
         identities = {root: _identity(root) for root in roots}
         if identities == watched.roots:
             return True

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from lora_manager_core.common.paths import path_key
 from lora_manager_core.library.changes import is_below
 
 
@@ -19,8 +20,8 @@ class FolderTree:
     """
 
     def __init__(self, roots: Sequence[Path], skip: Iterable[Path] = ()) -> None:
-        self._roots = [os.path.abspath(root) for root in roots]  # noqa: PTH100 - texts
-        self._skipped = {os.path.normcase(os.path.abspath(path)) for path in skip}  # noqa: PTH100
+        self._roots = [str(root.absolute()) for root in roots]
+        self._skipped = {path_key(path) for path in skip}
         self._stamps: dict[str, int] = {}
         self._below: dict[str, list[str]] = {}
         self._real: dict[str, str | None] = {}

@@ -10,6 +10,8 @@ import pytest
 
 from lora_manager_core.library.changes import look_at
 from lora_manager_core.library.scan import LibraryScan
+from lora_manager_core.library.walk import walk_roots
+from lora_manager_core.library.watching.tree import FolderTree
 from tests.fakes.lora_files import touch_later, write_lora
 from tests.fakes.running_job import FakeContext
 
@@ -123,3 +125,17 @@ class TestNames:
         shutil.rmtree(home.library / "other")
         assert bring_in("other") == {"missing": 1}
         assert home.adapter("ink_v2")["prompt_name"] == "ink_v2"
+
+
+class TestSpelling:
+    @pytest.mark.parametrize("way", ["plain", "up/../plain"])
+    def test_files_are_spelled_as_a_walk_spells_them(self, tmp_path, way):
+        write_lora(tmp_path / "plain" / "deep" / "x.safetensors")
+        (tmp_path / "up").mkdir()
+        root = tmp_path / way
+        (walked,) = walk_roots([root]).files
+        (looked,) = look_at([Path(walked.path)], [root]).walked.files
+        tree = FolderTree([root])
+        tree.sweep()
+        assert (looked.path, looked.folder) == (walked.path, walked.folder)
+        assert tree.spelled(str(tmp_path / "plain" / "deep" / "x.safetensors")) == walked.path
