@@ -38,9 +38,10 @@ def choose(session: ReadSession, adapter_ids: Sequence[str] | None, stack_id: st
     """
     adapters = Adapters(session)
     if stack_id is not None:
+        chosen = _of_stack(session, stack_id)
         if adapter_ids is not None:
             raise InvalidRequest("Give `adapter_ids` or `stack_id`, not both.")
-        return _of_stack(session, stack_id)
+        return chosen
     if adapter_ids is None:
         return Chosen(adapters.list_active(), [])
     found = adapters.get_many(adapter_ids)
