@@ -55,6 +55,7 @@ class HostLoraList:
         self._last_at = 0.0
         self._not_before = 0.0
         self._seen: Mark | None = None
+        self._has_news = False
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -130,8 +131,9 @@ class HostLoraList:
                 on_listed()
             return
         mark = _mark(self._host.lora_aliases())
-        if mark != self._seen and mark is not None and not self._host.queue_lock.locked():
-            self._seen = mark
+        is_new = self._has_news or (mark is not None and mark != self._seen)
+        if is_new and not self._host.queue_lock.locked():
+            self._has_news, self._seen = False, mark
             on_news()
 
     def _list_between_jobs(self) -> bool:
@@ -148,6 +150,9 @@ class HostLoraList:
         began = time.monotonic()
         with self._lock:
             self._first_at = None
+        before = _mark(self._host.lora_aliases())
+        if self._seen is not None and before is not None and before != self._seen:
+            self._has_news = True  # the host listed by itself meanwhile, which ours would cover up
         self._host.refresh_loras()
         self._not_before = time.monotonic() + (time.monotonic() - began) / _SHARE
         self._seen = _mark(self._host.lora_aliases())

@@ -92,6 +92,15 @@ class TestBothWays:
         listing.look(_never, _never)
         assert said == ["news"]
 
+    def test_our_own_listing_does_not_cover_up_the_news_of_the_hosts(self, host, listing):
+        said: list[str] = []
+        listing.start(lambda: said.append("listed"), lambda: said.append("news"))
+        listing.stop()
+        host.refresh_loras()
+        listing.refresh()
+        listing.look(_never, lambda: said.append("news"))
+        assert said == ["news"]
+
     def test_a_list_that_is_being_read_is_no_news(self, host, listing):
         listing.start(_never, _never)
         host.aliases = {}
