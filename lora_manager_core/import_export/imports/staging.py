@@ -166,9 +166,8 @@ class StagedFiles:
                 return
             raise LibraryChanged(f"{move.destination} was moved away meanwhile; begin again.")
         aside, present = move.aside, move.present
-        if aside is not None and present is not None:
-            if not disk.exists(aside) and disk.exists(present):
-                disk.rename(present, aside)
+        if aside and present and not disk.exists(aside) and disk.exists(present):
+            disk.rename(present, aside)
         if disk.exists(move.destination):
             raise _in_the_way(move.destination)
         disk.rename(move.staged, move.destination)
