@@ -20,6 +20,17 @@ from lora_manager_core.db.unit_of_work import WriteSession
 _INSERTED = tuple(c.name for c in ADAPTERS.columns if c.name != "pk")
 _in_order = itemgetter(*_INSERTED)
 _JSON_PLACES = tuple(place for place, name in enumerate(_INSERTED) if name in JSON_COLUMNS)
+#: The fields that people search by.
+SEARCHED = (
+    "name",
+    "version",
+    "author_username",
+    "description",
+    "notes",
+    "tags",
+    "trained_words",
+    "triggers",
+)
 #: Rows per statement where ids are listed in it (SQLite allows 32,766 parameters).
 _CHUNK = 5000
 
@@ -28,10 +39,9 @@ def search_text(record: Adapter | Mapping[str, Any]) -> str:
     """What the full-text index sees of a record: everything people search by, without case."""
     get = record.get if isinstance(record, Mapping) else lambda name: getattr(record, name)
     parts: list[str] = []
-    for name in ("name", "version", "author_username", "description", "notes"):
-        parts.append(get(name) or "")
-    for name in ("tags", "trained_words", "triggers"):
-        parts.extend(get(name) or ())
+    for name in SEARCHED:
+        value = get(name) or ()
+        parts.extend([value] if isinstance(value, str) else value)
     return "\n".join(part for part in parts if part).casefold()
 
 

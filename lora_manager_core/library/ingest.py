@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lora_manager_core.adapters.writer import search_text
+from lora_manager_core.adapters.writer import SEARCHED, search_text
 from lora_manager_core.db.models import Adapter
 from lora_manager_core.errors import InvalidRequest
 from lora_manager_core.library.columns import columns_from_file
@@ -94,19 +94,7 @@ def merge_columns(stored: Adapter, news: Mapping[str, Any]) -> dict[str, Any]:
         change.pop("base_model_source", None)
         change.pop("base_model_confidence", None)
     change["search_text"] = search_text(
-        {
-            name: change.get(name, getattr(stored, name))
-            for name in (
-                "name",
-                "version",
-                "author_username",
-                "description",
-                "notes",
-                "tags",
-                "trained_words",
-                "triggers",
-            )
-        }
+        {name: change.get(name, getattr(stored, name)) for name in SEARCHED}
     )
     return change
 

@@ -7,24 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lora_manager_core.adapters.writer import search_text
+from lora_manager_core.adapters.writer import SEARCHED, search_text
 from lora_manager_core.common.clock import utc_now
 from lora_manager_core.common.paths import is_inside, path_key
 from lora_manager_core.import_export.imports.plan import PlannedAdapter
 from lora_manager_core.library.columns import columns_from_file
 from lora_manager_core.library.side_files import read_side_files
 from lora_manager_core.library.walk import FoundFile
-
-_SEARCHED = (
-    "name",
-    "version",
-    "author_username",
-    "description",
-    "notes",
-    "tags",
-    "trained_words",
-    "triggers",
-)
 
 
 def new_row(
@@ -67,7 +56,7 @@ def changed_row(
         row.update(_place(adapter, found, roots))
         if row["file_key"] != adapter.known.file_key:
             row.update(prompt_name=None, prompt_name_problem=None)
-    if any(name in row for name in _SEARCHED):
+    if any(name in row for name in SEARCHED):
         row["search_text"] = search_text({**ours, **row})
     row["pk"] = adapter.known.pk
     return row
