@@ -45,9 +45,13 @@ def source(make_home, tmp_path, library):
 
 
 def _records(home):
+    """All records, without what tells where their files lie."""
     ignored = ("file_path", "primary_file_local_path", "json_file_path", "prompt_name")
     return {
-        record["id"]: {k: v for k, v in record.items() if k not in ignored}
+        record["id"]: {
+            **{k: v for k, v in record.items() if k not in ignored},
+            "preview_url": (record["preview_url"] or "").partition("?")[0],
+        }
         for record in home.adapters()
     }
 
