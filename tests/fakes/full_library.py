@@ -9,6 +9,8 @@ from PIL import Image
 
 from lora_manager_core.db.models import (
     Choice,
+    Collection,
+    CollectionAdapter,
     ExcludedFile,
     FeedbackEvent,
     Job,
@@ -16,8 +18,10 @@ from lora_manager_core.db.models import (
     Preference,
     Result,
     ResultImage,
+    Stack,
+    StackedAdapter,
 )
-from lora_manager_core.db.unit_of_work import Database
+from lora_manager_core.db.unit_of_work import Database, WriteSession
 from tests.fakes.runs import add_run
 
 OLD, NEW = "2024-01-10T10:00:00.000000Z", "2025-06-10T10:00:00.000000Z"
@@ -33,8 +37,8 @@ def add_side_files(library: Path) -> None:
 
 
 def add_people_data(database: Database, outputs: Path, adapter_id: str) -> None:
-    """Two results with a picture each, a delivery, a scan, a run, a choice, a file left out, and
-    what somebody likes."""
+    """Two results with a picture each, a delivery, a scan, a run, a choice, a file left out,
+    what somebody likes, a collection and a stack."""
     (outputs / "2024").mkdir(parents=True, exist_ok=True)
     with database.write() as session:
         for number, moment in enumerate((OLD, NEW)):
@@ -100,7 +104,31 @@ def add_people_data(database: Database, outputs: Path, adapter_id: str) -> None:
                 updated_at=NEW,
             )
         )
+        _add_sets(session, adapter_id)
     add_run(database, OLD, {adapter_id: 0.8, None: 0.3})
+
+
+def _add_sets(session: WriteSession, adapter_id: str) -> None:
+    session.add(
+        Collection(id="collection-0", name="Ünk", name_key="ünk", created_at=OLD, updated_at=NEW)
+    )
+    session.add(Stack(id="stack-0", name="Ünk", name_key="ünk", created_at=OLD, updated_at=NEW))
+    session.flush()
+    session.add(
+        CollectionAdapter(
+            collection_id="collection-0", adapter_id=adapter_id, position=0, added_at=OLD
+        )
+    )
+    session.add(
+        StackedAdapter(
+            stack_id="stack-0",
+            position=0,
+            adapter_id=adapter_id,
+            name="alice",
+            weight=0.7,
+            trigger_groups=["outfit"],
+        )
+    )
 
 
 def _job(job_id: str, kind: str, lane: str, moment: str, **more: Any) -> Job:
