@@ -47,6 +47,9 @@ FOUND_BY_SCANS = frozenset(
         "trained_words",
         "triggers",
         "weight",
+        "weight_min",
+        "weight_max",
+        "weight_te",
         "nsfw_level",
         "activation_text",
         "notes",
@@ -58,6 +61,9 @@ FOUND_BY_SCANS = frozenset(
         "network_type",
         "base_model",
         "base_model_source",
+        "base_model_confidence",
+        "source_model_id",
+        "source_version_id",
         "rank",
         "alpha",
         "primary_file_download_url",
@@ -173,8 +179,9 @@ def merged(
             continue
         elif ours[name] in _EMPTY or (name in edited_there and theirs[name] not in _EMPTY):
             change[name] = theirs[name]
-    if "base_model" in change and "base_model_source" in theirs:
-        change["base_model_source"] = theirs["base_model_source"]
+    if "base_model" in change:
+        told = ("base_model_source", "base_model_confidence")
+        change.update({name: theirs[name] for name in told if name in theirs})
     edited = sorted({*edited_here, *(edited_there & change.keys())})
     if edited != sorted(edited_here):
         change["edited_fields"] = edited

@@ -55,9 +55,10 @@ class TestMerged:
 
     def test_a_base_model_comes_with_its_source(self):
         ours = columns(base_model=None, base_model_source=None)
-        theirs = columns(base_model="SDXL", base_model_source="header")
+        theirs = columns(base_model="SDXL", base_model_source="header", base_model_confidence=0.9)
         change = merged(ours, theirs, ())
         assert (change["base_model"], change["base_model_source"]) == ("SDXL", "header")
+        assert change["base_model_confidence"] == 0.9
 
     def test_filled_takes_only_what_is_empty(self):
         ours, theirs = columns(rank=None, alpha=2.0), columns(rank=8, alpha=4.0, tags=["new"])

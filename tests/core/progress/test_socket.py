@@ -64,7 +64,7 @@ class TestEvents:
             events = []
             while not events or events[-1]["type"] != COMPLETE:
                 event = socket.receive_json()
-                if event["data"]["job_id"] == answer["job_id"]:
+                if event["data"].get("job_id") == answer["job_id"]:
                     events.append(event)
         assert events[0]["type"] == STARTED
         assert events[0]["data"]["params"]["params"]["prompt"] == "a fox"
