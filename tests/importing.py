@@ -14,7 +14,7 @@ from lora_manager_core.db.models import Base, Job, JobAttempt
 from lora_manager_core.db.unit_of_work import Database
 from lora_manager_core.queueing.base import LIBRARY_LANE
 from tests.core.conftest import Home
-from tests.fakes.sample_archives import Members, write_zip
+from tests.fakes.sample_archives import Members, dump, own_members, sealed, write_zip
 
 _PATIENCE_S = 30.0
 #: What only work, not people, changes.
@@ -37,6 +37,19 @@ def export(home: Home, **choice: Any) -> bytes:
 def zipped(folder: Path, members: Members) -> bytes:
     """An ordinary ZIP of them."""
     return write_zip(folder / "made.zip", members).read_bytes()
+
+
+def sample_with(folder: Path, **tables: list[dict[str, Any]]) -> bytes:
+    """The sample archive with other rows in these tables."""
+    members = own_members()
+    for name, its_rows in tables.items():
+        members[f"tables/{name}.jsonl"] = b"".join(dump(row) + b"\n" for row in its_rows)
+    return zipped(folder, sealed(members))
+
+
+def stored(home: Home, table: str) -> list[dict[str, Any]]:
+    """The rows that a table of a home has."""
+    return [json.loads(row) for row in rows(home.application.database)[table]]
 
 
 def send(home: Home, *archives: bytes, **config: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,30 +14,16 @@ from tests.fakes.sample_archives import (
     COLLECTION_ID,
     OTHER_ID,
     STACK_ID,
-    dump,
-    own_members,
     rows,
-    sealed,
 )
-from tests.importing import rows as stored_rows
-from tests.importing import send, take_in, zipped
+from tests.importing import sample_with, send, stored, take_in
 
 
 @pytest.fixture
 def archive(tmp_path):
     """Make an archive; arguments are the rows of its tables, all else is as in the sample."""
 
-    def _make(**tables: list[dict[str, Any]]) -> bytes:
-        members = own_members()
-        for name, its_rows in tables.items():
-            members[f"tables/{name}.jsonl"] = b"".join(dump(row) + b"\n" for row in its_rows)
-        return zipped(tmp_path, sealed(members))
-
-    return _make
-
-
-def stored(home: Home, table: str) -> list[dict[str, Any]]:
-    return [json.loads(row) for row in stored_rows(home.application.database)[table]]
+    return partial(sample_with, tmp_path)
 
 
 def row(table: str, **changes: Any) -> dict[str, Any]:

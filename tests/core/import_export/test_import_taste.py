@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +11,6 @@ from lora_manager_core.adapters.repository import Adapters
 from lora_manager_core.db.models import FeedbackEvent, TextVectors, WeightSketch
 from lora_manager_core.import_export.imports.repository import ImportWriter
 from lora_manager_core.recommendations.taste.scores import Taste
-from tests.core.conftest import Home
 from tests.fakes.sample_archives import (
     ADAPTER_ID,
     EVENT_ID,
@@ -22,8 +21,7 @@ from tests.fakes.sample_archives import (
     rows,
     sealed,
 )
-from tests.importing import everything, send, take_in, zipped
-from tests.importing import rows as stored_rows
+from tests.importing import everything, sample_with, send, stored, take_in, zipped
 from tests.libraries import plain_row
 
 _TABLES = ("feedback_events", "preferences")
@@ -33,17 +31,7 @@ _TABLES = ("feedback_events", "preferences")
 def archive(tmp_path):
     """Make an archive; arguments are the rows of its tables, all else is as in the sample."""
 
-    def _make(**tables: list[dict[str, Any]]) -> bytes:
-        members = own_members()
-        for name, its_rows in tables.items():
-            members[f"tables/{name}.jsonl"] = b"".join(dump(row) + b"\n" for row in its_rows)
-        return zipped(tmp_path, sealed(members))
-
-    return _make
-
-
-def stored(home: Home, table: str) -> list[dict[str, Any]]:
-    return [json.loads(row) for row in stored_rows(home.application.database)[table]]
+    return partial(sample_with, tmp_path)
 
 
 def event(**changes: Any) -> dict[str, Any]:
